@@ -1,0 +1,115 @@
+"""Gradient clipping between `backward()` and `step()`, and the record of what it did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .errors import bad, check_choice, check_number
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What one call of a `Clipper` did to the gradient.
+
+    norm_before, norm_after: global L2 norms; cosine: between the gradient before and after (1 when
+    only the length changed, NaN when a norm is 0 or not finite); fraction: share of the gradient
+    entries that changed; finite: whether every gradient entry was finite.
+    """
+
+    norm_before: float
+    norm_after: float
+    cosine: float
+    fraction: float
+    finite: bool
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the gradient was changed."""
+        return self.fraction > 0
+
+
+Parameters = nn.Module | Tensor | Iterable[Tensor]
+
+
+def _with_gradients(parameters: Parameters) -> list[Tensor]:
+    if isinstance(parameters, nn.Module):
+        parameters = parameters.parameters()
+    elif isinstance(parameters, Tensor):
+        parameters = [parameters]
+    return [p for p in parameters if p.grad is not None]
+
+
+def _flat_gradient(parameters: list[Tensor]) -> Tensor:
+    """Return all gradients as one vector, in float64 on the CPU.
+
+    The square of a large float32 gradient would leave float range, and not every device has
+    float64.
+    """
+    grads = [p.grad.flatten().to("cpu", torch.float64) for p in parameters if p.grad is not None]
+    return torch.cat(grads) if grads else torch.zeros(0, dtype=torch.float64)
+
+
+def gradient_norm(parameters: Parameters) -> float:
+    """Return the global L2 norm of all gradients of a module or of parameters: 0 without any."""
+    return _flat_gradient(_with_gradients(parameters)).norm().item()
+
+
+@dataclass
+class Clipper:
+    """Clip gradients between `backward()` and `step()`, and keep a record.
+
+    method: "norm" scales all gradients together so that their global L2 norm is at most
+    `threshold` (`torch.nn.utils.clip_grad_norm_`; the direction stays); "value" clamps each entry
+    to [-threshold, threshold] (`torch.nn.utils.clip_grad_value_`; the direction changes).
+    `threshold` is in the units of the gradient. A non-finite gradient is treated as PyTorch treats
+    it and reported as `finite=False`. Raises `ValueError` for an unknown method or a threshold
+    that is not above 0. Source: Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063), algorithm 1.
+    Taught in chapter 04; chapter 05 is about nothing else.
+
+    >>> layer = nn.Linear(2, 1, bias=False)
+    >>> layer.weight.grad = torch.tensor([[3.0, 4.0]])
+    >>> Clipper("norm", threshold=1.0)(layer).norm_before
+    5.0
+    >>> [round(g, 4) for g in layer.weight.grad.flatten().tolist()]
+    [0.6, 0.8]
+    """
+
+    method: str = "norm"
+    threshold: float = 1.0
+    records: list[ClipRecord] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, ["norm", "value"])
+        self.threshold = check_number("threshold", self.threshold, low=0)
+        if self.threshold == 0:
+            raise bad("threshold", self.threshold, "above 0")
+
+    def __call__(self, parameters: Parameters) -> ClipRecord:
+        """Clip the gradients of a module or of parameters in place; return and keep the record."""
+        clipped = _with_gradients(parameters)
+        before = _flat_gradient(clipped)
+        if clipped and self.method == "norm":
+            torch.nn.utils.clip_grad_norm_(clipped, self.threshold)
+        elif clipped:
+            torch.nn.utils.clip_grad_value_(clipped, self.threshold)
+        record = _compare(before, _flat_gradient(clipped))
+        self.records.append(record)
+        return record
+
+
+def _compare(before: Tensor, after: Tensor) -> ClipRecord:
+    old, new = before.norm().item(), after.norm().item()
+    product = old * new
+    cosine = min(1.0, (before @ after).item() / product) if 0 < product < math.inf else math.nan
+    return ClipRecord(
+        norm_before=old,
+        norm_after=new,
+        cosine=cosine,
+        fraction=(before != after).double().mean().item() if before.numel() else 0.0,
+        finite=bool(torch.isfinite(before).all()),
+    )

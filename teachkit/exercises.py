@@ -1,0 +1,288 @@
+"""Exercises that check themselves: `tk.check.<exercise>(answer)` says and draws what it found.
+
+An unanswered exercise (`...`) is open, never an error; a typical wrong answer gets the hint that is
+meant for it; anything else gets the numbers of what was handed in.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .dynamics import gradient_through_time, linear_prediction, memory_horizon
+from .models import make_elman
+from .plots import COLORS, decades_axis, gradient_curves, style
+from .spectra import eigenvalues, gaussian_matrix, spectral_radius
+
+_LOOK = {
+    "open": ("Still open.", "#444444", "#f3f3f3"),
+    "right": ("Right.", "#00563f", "#e8f6f1"),
+    "wrong": ("Not yet.", "#7a2b00", "#fff4ee"),
+}
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a check says: status "open", "right" or "wrong", a message, and a drawing."""
+
+    status: str
+    message: str
+    png: bytes | None = None
+
+    def __bool__(self) -> bool:
+        return self.status == "right"
+
+    def __repr__(self) -> str:
+        return f"{_LOOK[self.status][0]} {self.message}"
+
+    def _repr_html_(self) -> str:
+        word, ink, ground = _LOOK[self.status]
+        picture = ""
+        if self.png is not None:
+            data = base64.b64encode(self.png).decode()
+            alt = html.escape(f"{word} {self.message}", quote=True)
+            picture = (
+                f'<br><img alt="{alt}" src="data:image/png;base64,{data}" '
+                'style="max-width:100%;margin-top:6px;background:#fff">'
+            )
+        return (
+            f"<div style='color:{ink};background:{ground};border-left:4px solid {ink};"
+            f"padding:8px 12px;max-width:700px'><b>{word}</b> {html.escape(self.message)}"
+            f"{picture}</div>"
+        )
+
+
+def _draw(paint: Callable[[Axes], object], size: tuple[float, float] = (5.6, 2.6)) -> bytes:
+    with style():
+        figure = Figure(figsize=size, dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure.subplots())
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _number(answer: Any) -> float | None:
+    """Return the answer as a finite float, or None."""
+    try:
+        value = float(answer)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+_OPEN = Feedback("open", "Replace the ... in the cell above with your answer and run both cells.")
+_NOT_A_NUMBER = Feedback("wrong", "A single finite number is expected.")
+
+
+class Checks:
+    """The checks of all chapters, one method an exercise."""
+
+    def half_after_50(self, rho: Any) -> Feedback:
+        """Chapter 00: which rho halves the gradient of a linear network in 50 steps?"""
+        if rho is ...:
+            return _OPEN
+        value = _number(rho)
+        if value is None or value < 0:
+            return _NOT_A_NUMBER if value is None else Feedback("wrong", "rho is at least 0.")
+        after = value**50
+
+        def paint(ax: Axes) -> None:
+            k = np.arange(51)
+            ax.plot(k, 0.5 ** (k / 50), color=COLORS["critical"], label="halved after 50 steps")
+            ax.plot(k, np.minimum(value**k, 3), "--", color=COLORS["prediction"], label="yours")
+            ax.set(xlabel="steps back in time, k", ylabel="gradient", ylim=(0, 1.6))
+            ax.legend()
+
+        png = _draw(paint)
+        if abs(after - 0.5) < 0.02:
+            return Feedback("right", f"rho = {value:.4f}, and {value:.4f}^50 = {after:.3f}.", png)
+        if math.isclose(value, 0.5):
+            hint = "0.5 halves it at every step: 50 halvings leave 9e-16. Ask for one in 50 steps."
+        elif math.isclose(value, 0.99, abs_tol=5e-4):
+            hint = f"Taking away 1 % fifty times compounds: 0.99^50 = {0.99**50:.3f}, not 0.5."
+        else:
+            hint = f"{value:g}^50 = {after:.3g}. Solve rho^50 = 0.5 for rho."
+        return Feedback("wrong", hint, png)
+
+    def rescale(self, function: Any) -> Feedback:
+        """Chapter 04: write with_spectral_radius(W, rho) yourself."""
+        if function is ...:
+            return _OPEN
+        if not callable(function):
+            return Feedback("wrong", "A function of (W, rho) is expected.")
+        W = gaussian_matrix(12, seed=5)
+        rho = 1.5
+        try:
+            given = function(W.clone(), rho)
+        except Exception as error:
+            return Feedback("wrong", f"Your function raised {type(error).__name__}: {error}")
+        if given is ... or given is None:
+            return _OPEN
+        if not isinstance(given, Tensor) or given.shape != W.shape or given.is_complex():
+            return Feedback("wrong", "Return a real matrix of the same shape as W.")
+        if not torch.isfinite(given).all():
+            return Feedback("wrong", "Your matrix contains NaN or infinity.")
+        found = spectral_radius(given).item()
+
+        def paint(ax: Axes) -> None:
+            turn = np.linspace(0, 2 * np.pi, 100)
+            for radius, key, label in (
+                (rho, "critical", "asked for"),
+                (found, "prediction", "yours"),
+            ):
+                ax.plot(
+                    radius * np.cos(turn), radius * np.sin(turn), color=COLORS[key], label=label
+                )
+            dots = eigenvalues(given.detach()).numpy()
+            ax.plot(dots.real, dots.imag, "o", color="#333333", markersize=4)
+            ax.set(aspect="equal", xlabel="real part", ylabel="imaginary part")
+            ax.legend(loc="upper left", bbox_to_anchor=(1.05, 1))
+
+        png = _draw(paint, (5.6, 3.2))
+        given = given.detach().to(W)
+        real = eigenvalues(W).real.max().item()
+        if torch.allclose(given, W * rho / spectral_radius(W), rtol=1e-5):
+            return Feedback("right", f"The largest absolute eigenvalue is {found:.4f}.", png)
+        if torch.allclose(given, W * rho, rtol=1e-4):
+            hint = "You multiplied by rho. Divide by the radius that W has first."
+        elif torch.allclose(given, W * rho / torch.linalg.matrix_norm(W, 2), rtol=1e-4):
+            hint = (
+                f"You divided by the largest singular value, and the radius is now {found:.3f}. "
+                "For a matrix that is not normal the two differ: use eigenvalues."
+            )
+        elif torch.allclose(given, W * rho / torch.linalg.matrix_norm(W), rtol=1e-4):
+            hint = f"You divided by the Frobenius norm, and the radius is now {found:.3f}."
+        elif torch.allclose(given, W * rho / real, rtol=1e-4):
+            hint = "You took the largest real part. Eigenvalues are complex: use their abs()."
+        elif abs(found - rho) < 1e-4:
+            hint = "The radius is right, but the matrix is no longer a multiple of W."
+        else:
+            hint = f"The largest absolute eigenvalue of your matrix is {found:.3f}, not {rho}."
+        return Feedback("wrong", hint, png)
+
+    def hidden_growth(self, W: Any) -> Feedback:
+        """Chapter 04: a 2 x 2 matrix with both eigenvalues 0.9 that first grows tenfold."""
+        if W is ...:
+            return _OPEN
+        try:
+            matrix = torch.as_tensor(W, dtype=torch.float64).detach()
+        except (TypeError, ValueError, RuntimeError):
+            return Feedback("wrong", "A 2 x 2 matrix is expected, such as [[0.9, 0], [0, 0.9]].")
+        if matrix.shape != (2, 2) or not torch.isfinite(matrix).all():
+            return Feedback("wrong", "A 2 x 2 matrix of finite numbers is expected.")
+        norms = [
+            torch.linalg.matrix_norm(torch.linalg.matrix_power(matrix, k), 2).item()
+            for k in range(101)
+        ]
+        peak = max(range(101), key=norms.__getitem__)
+
+        def paint(ax: Axes) -> None:
+            curves = {"0.9$^k$": linear_prediction(0.9, 100), "norm of your W$^k$": np.array(norms)}
+            colors = [COLORS["prediction"], COLORS["gradient"]]
+            gradient_curves(ax, curves, colors=colors, styles=["--", "-"])
+            ax.axhline(1, color=COLORS["explode"], linestyle=":")
+            ax.set_ylabel("norm of the power")
+            ax.legend()
+
+        png = _draw(paint)
+        # Both eigenvalues are 0.9 where the trace is 1.8 and the determinant 0.81; eigenvalues
+        # themselves are known only to 1e-8 here, because the matrix is defective.
+        trace, determinant = matrix.trace().item(), torch.linalg.det(matrix).item()
+        scale = max(1.0, matrix.abs().max().item())
+        if abs(trace - 1.8) > 1e-6 * scale or abs(determinant - 0.81) > 1e-6 * scale**2:
+            values = ", ".join(f"{v:.3f}" for v in eigenvalues(matrix).numpy())
+            return Feedback("wrong", f"The eigenvalues are {values}; both must be 0.9.", png)
+        if norms[peak] < 10:
+            hint = f"Both eigenvalues are 0.9, but the largest norm is {norms[peak]:.2f}. "
+            if abs(matrix[0, 1]) + abs(matrix[1, 0]) < 1e-9:
+                hint += "A diagonal matrix is normal. What can you add above the diagonal?"
+            else:
+                hint += "A larger entry off the diagonal leaves the eigenvalues where they are."
+            return Feedback("wrong", hint, png)
+        text = f"The norm climbs to {norms[peak]:.1f} at step {peak} before 0.9^k wins."
+        return Feedback("right", text, png)
+
+    def exploding_sigmoid(self, rho: Any) -> Feedback:
+        """Chapter 04: find a spectral radius at which a sigmoid network's gradient grows."""
+        if rho is ...:
+            return _OPEN
+        value = _number(rho)
+        if value is None:
+            return _NOT_A_NUMBER
+        if not 0 <= value <= 1000:
+            return Feedback("wrong", "rho from 0 to 1000 is expected.")
+        rnn = make_elman(64, value, activation="sigmoid", dtype=torch.float64)
+        h0 = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        growth = gradient_through_time(rnn, torch.zeros(50, 1, 1, dtype=torch.float64), h0).growth
+        factor = growth[-1].item()
+
+        def paint(ax: Axes) -> None:
+            gradient_curves(
+                ax,
+                {"eigenvalues alone": linear_prediction(value / 4, 50), "true gradient": growth},
+                colors=[COLORS["prediction"], COLORS["gradient"]],
+                styles=["--", "-"],
+            )
+            ax.set_ylabel("gradient norm")
+            ax.legend()
+
+        png = _draw(paint)
+        text = f"At rho = {value:g} the gradient after 50 steps is {factor:.2g} times what it was."
+        if factor > 1:
+            return Feedback("right", text, png)
+        if value <= 4:
+            text += " Below 4 a normal W cannot explode: the slope of the sigmoid is at most 1/4."
+        else:
+            text += " Above 4 is not enough: most units are saturated, where the slope is near 0."
+        return Feedback("wrong", text, png)
+
+    def horizon_100(self, forget_bias: Any) -> Feedback:
+        """Chapter 04: which forget bias remembers for 100 steps?"""
+        if forget_bias is ...:
+            return _OPEN
+        value = _number(forget_bias)
+        if value is None:
+            return _NOT_A_NUMBER
+        horizon = memory_horizon(value).item()
+
+        def paint(ax: Axes) -> None:
+            b = np.linspace(-1, 8, 200)
+            ax.plot(b, np.log10(1 + np.exp(b)), color=COLORS["gradient"])
+            decades_axis(ax, "horizon 1 + e$^b$, steps")
+            ax.axhline(2, color=COLORS["critical"], linestyle="--", label="100 steps")
+            ax.plot(
+                min(max(value, -1), 8), min(np.log10(horizon), 3.5), "o", color=COLORS["explode"],
+                label="yours",
+            )  # fmt: skip
+            ax.set_xlabel("forget bias b")
+            ax.legend()
+
+        png = _draw(paint)
+        text = f"b = {value:g} gives a horizon of {horizon:.4g} steps."
+        if abs(horizon - 100) < 0.6:
+            return Feedback("right", text, png)
+        if math.isclose(value, math.log(100), abs_tol=5e-3):
+            text += " Close: you forgot the 1 in 1 + e^b."
+        elif math.isclose(value, 100):
+            text += " The bias goes through a sigmoid: the horizon is 1 + e^b, not b."
+        elif math.isclose(value, 0.99):
+            text += " 0.99 is what the gate should be; the bias is what goes into the sigmoid."
+        else:
+            text += " Solve 1 + e^b = 100 for b."
+        return Feedback("wrong", text, png)
+
+
+check = Checks()

@@ -1,0 +1,112 @@
+"""The Jacobian of each step of a recurrent layer, and their products back from the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .errors import check_choice
+from .unroll import Trace
+
+
+def step_jacobians(trace: Trace) -> Tensor:
+    """Return the Jacobian of each step's state by the state before: (T, B, S, S).
+
+    trace: of one layer, from `unroll` or `GradientThroughTime.trace`. The state is h, or (h, c) of
+    an LSTM. Taught in chapter 04.
+    """
+    before = torch.stack(trace.h[:-1]).detach()
+    if trace.activation is not None:
+        after = torch.stack(trace.h[1:]).detach()
+        return trace.activation.slope(after)[..., None] * trace.W_hh
+    sizes = [trace.W_hh.shape[1]]
+    if trace.c is not None:
+        before = torch.cat([before, torch.stack(trace.c[:-1]).detach()], -1)
+        sizes.append(trace.c[0].shape[-1])
+
+    def step(pre: Tensor, state: Tensor) -> Tensor:
+        parts = state.split(sizes, -1)
+        h, c = trace.step(pre, parts[0], parts[1] if len(parts) == 2 else None)
+        return h if c is None else torch.cat([h, c], -1)
+
+    over_batch = torch.func.vmap(torch.func.jacrev(step, argnums=1))
+    return torch.func.vmap(over_batch)(trace.pre.detach(), before)
+
+
+@dataclass(frozen=True)
+class JacobianProducts:
+    """The Jacobians d state_T / d state_t for t = 0 ... T, kept within float range.
+
+    The product for step t is `matrices[t] * exp(log_scale[t])`: matrices (T + 1, B, S, S),
+    log_scale (T + 1, B), so that 3^1000 is a number like any other. sizes: of h, and of c for an
+    LSTM, along each side.
+    """
+
+    matrices: Tensor
+    log_scale: Tensor
+    sizes: tuple[int, ...]
+    output_slope: Tensor | None = None
+
+    @cached_property
+    def log_singular_values(self) -> Tensor:
+        """Natural logarithm of all singular values, largest first: (T + 1, B, S), float64."""
+        values = torch.linalg.svdvals(self.matrices).double()
+        return values.log() + self.log_scale[..., None]
+
+    @property
+    def singular_values(self) -> Tensor:
+        """All singular values, largest first: (T + 1, B, S); beyond float range infinity or 0."""
+        return self.log_singular_values.exp()
+
+    def block(self, state: str) -> JacobianProducts:
+        """Return dh_T/dh_t ("h"), or the total dc_T/dc_t of an LSTM ("c")."""
+        check_choice("state", state, ["h", "c"][: len(self.sizes)])
+        H = self.sizes[0]
+        matrices = self.matrices[..., :H, :H]
+        if state == "c":
+            direct, through_h = self.matrices[..., H:, H:], self.matrices[..., H:, :H]
+            assert self.output_slope is not None
+            # c_T by c_T is the identity; before it, c_t also acts through h_t = o tanh(c_t)
+            total = direct[1:-1] + through_h[1:-1] @ self.output_slope[:-1]
+            matrices = torch.cat([direct[:1], total, direct[-1:]])
+        return JacobianProducts(matrices, self.log_scale, (matrices.shape[-1],))
+
+    def norm(self) -> Tensor:
+        """Return the spectral norm for t = 1 ... T, the largest over the batch: (T,)."""
+        logs = torch.linalg.matrix_norm(self.matrices[1:], ord=2).double().log()
+        return (logs + self.log_scale[1:]).exp().amax(-1)
+
+
+def products_of(trace: Trace) -> JacobianProducts:
+    """Multiply the step Jacobians of a trace: d state_T / d state_t for t = 0 ... T."""
+    jacobians = step_jacobians(trace)
+    T, B, S, _ = jacobians.shape
+    products = torch.empty(T + 1, B, S, S, dtype=jacobians.dtype, device=jacobians.device)
+    scales = torch.zeros(T + 1, B, dtype=torch.float64, device="cpu")
+    products[T] = torch.eye(S, dtype=jacobians.dtype, device=jacobians.device)
+    for t in range(T - 1, -1, -1):
+        torch.matmul(products[t + 1], jacobians[t], out=products[t])
+        scales[t] = scales[t + 1]
+        if t % 4 == 0:  # often enough for steps that stretch a billionfold
+            size = products[t].abs().amax((-1, -2))
+            size = torch.where(size > 0, size, 1.0)
+            products[t] /= size[:, None, None]
+            scales[t] += size.log().cpu()
+    scales = scales.to(products.device)
+    if trace.c is None:
+        return JacobianProducts(products, scales, (S,))
+    sizes = trace.h[0].shape[-1], trace.c[0].shape[-1]
+    return JacobianProducts(products, scales, sizes, _output_slope(trace))
+
+
+def _output_slope(trace: Trace) -> Tensor:
+    """Return dh_t/dc_t of an LSTM within step t: (T, B, H_out, H)."""
+    assert trace.c is not None
+    gates = trace.pre + torch.stack(trace.h[:-1]) @ trace.W_hh.T
+    gates = gates if trace.b_hh is None else gates + trace.b_hh
+    tanh_c = torch.stack(trace.c[1:]).tanh()
+    slope = (gates.chunk(4, -1)[3].sigmoid() * (1 - tanh_c**2)).detach().diag_embed()
+    return slope if trace.W_hr is None else trace.W_hr @ slope

@@ -1,0 +1,318 @@
+"""The machinery that every lab shares: bind controls to a pure function and draw its result live.
+
+A lab is a `Spec`: controls, `compute(settings) -> result`, a `Picture` that draws a result, and one
+`sentence(result)`. This module adds the widgets, coalescing, training in the background, Reset,
+Save, the settings line and the poster that a saved notebook shows. Only core ipywidgets that exist
+in 7.7 (Colab) and 8 (JupyterLab) are used.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+from PIL import Image
+
+from ..device import threads
+from ..errors import check_choice
+from .canvas import Canvas, error_html, image_html, sentence_html
+from .spec import Settings, Spec, Training
+
+_FRAME_SECONDS = 0.15  # between two pictures of a training in the background
+
+
+class Lab:
+    """A lab on the screen. Display it in a notebook; move its sliders; press its buttons.
+
+    show: names of the controls to show, None for all. The lab keeps `settings`, `result` (of the
+    last compute) and `error` (None, or what went wrong last).
+    """
+
+    def __init__(self, spec: Spec, settings: Settings, show: Sequence[str] | None = None) -> None:
+        self.spec = spec
+        self.start = spec.check(settings)
+        self.settings = dict(self.start)
+        self.error: BaseException | None = None
+        self.result: Any = None
+        self.worker: threading.Thread | None = None
+        self._canvas: Canvas | None = None
+        self._stop = threading.Event()
+        self._moving = False
+        self._show = [c.name for c in spec.controls] if show is None else list(show)
+        for name in self._show:
+            check_choice("show", name, self.start)
+        self._widget: widgets.Widget | None = None
+
+    # -- what a reader sees -------------------------------------------------------------------
+
+    @property
+    def sentence(self) -> str:
+        """The current settings in words."""
+        if self.result is None:
+            self.result = self.spec.compute(self.settings)
+        return self.spec.sentence(self.result)
+
+    @property
+    def settings_line(self) -> str:
+        """One line of Python that recreates this lab."""
+        changed = {k: v for k, v in self.settings.items() if v != self.spec.defaults[k]}
+        given = [self.spec.arguments] if self.spec.arguments else []
+        given += [f"{k}={round(v, 6) if isinstance(v, float) else v!r}" for k, v in changed.items()]
+        return f"tk.labs.{self.spec.name}({', '.join(given)})"
+
+    def __repr__(self) -> str:
+        return self.settings_line
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        if os.environ.get("TEACHKIT_POSTER"):
+            png, alt = self.poster_png(), self.poster_text()
+            display(
+                {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
+                raw=True,
+                metadata={"image/png": {"alt": alt}},
+            )
+        else:
+            display(self.widget)
+
+    def poster_png(self) -> bytes:
+        """Return the still picture that a saved notebook shows: low, critical and high settings."""
+        canvas = Canvas(self.spec.picture())
+        pictures = [
+            Image.open(BytesIO(canvas.png(self.spec.compute(s)))).convert("RGB")
+            for s in self._poster_settings()
+        ]
+        gap = 8
+        sheet = Image.new(
+            "RGB",
+            (pictures[0].width, sum(p.height + gap for p in pictures) - gap),
+            "white",
+        )
+        top = 0
+        for picture in pictures:
+            sheet.paste(picture, (0, top))
+            top += picture.height + gap
+        buffer = BytesIO()
+        sheet.quantize(64).save(buffer, "png", optimize=True)
+        return buffer.getvalue()
+
+    def poster_text(self) -> str:
+        """Return the sentences of the poster, its text for those who do not see it."""
+        return "\n".join(self.spec.sentence(self.spec.compute(s)) for s in self._poster_settings())
+
+    def _poster_settings(self) -> list[Settings]:
+        return [self.spec.check({**self.start, **p}) for p in self.spec.posters] or [self.start]
+
+    # -- widgets ------------------------------------------------------------------------------
+
+    @property
+    def widget(self) -> widgets.Widget:
+        """The lab as a widget, built on first use."""
+        if self._widget is None:
+            self._widget = self._build()
+            self._set_controls(self.settings)
+            self._redraw()
+        return self._widget
+
+    def _build(self) -> widgets.Widget:
+        self.controls = {c.name: c.widget() for c in self.spec.controls}
+        for control in self.controls.values():
+            control.observe(self._moved, "value")
+        self.view = widgets.HTML()
+        self.message = widgets.HTML()
+        buttons = [_button("Reset", "undo", self.reset), _button("Save", "download", self.save)]
+        below: list[widgets.Widget] = []
+        if self.spec.training is not None:
+            self.train_button = _button("Train now", "play", self.train)
+            self.stop_button = _button("Stop", "stop", self.stop, disabled=True)
+            self.progress = widgets.FloatProgress(
+                min=0, max=1, description="", layout=widgets.Layout(width="180px")
+            )
+            self.estimate = widgets.HTML()
+            self.training_view = widgets.HTML()
+            buttons = [self.train_button, self.stop_button, *buttons, self.progress, self.estimate]
+            below = [self.training_view]
+        row = widgets.Layout(flex_flow="row wrap", align_items="center")
+        shown = [self.controls[name] for name in self._show]
+        return widgets.VBox(
+            [
+                widgets.Box(shown, layout=row),
+                self.view,
+                widgets.Box(buttons, layout=row),
+                self.message,
+                *below,
+            ]
+        )
+
+    def _set_controls(self, settings: Settings) -> None:
+        """Put settings into the controls without a redraw for each."""
+        self._moving = True
+        try:
+            for name, (low, high) in self.spec.limits(settings).items():
+                control = self.controls[name]
+                # Widen before narrowing: min may never pass max on the way.
+                control.min, control.max = min(low, control.min), max(high, control.max)
+                control.value = settings[name]
+                control.min, control.max = low, high
+            for name, value in settings.items():
+                self.controls[name].value = value
+        finally:
+            self._moving = False
+
+    def _moved(self, _: Any) -> None:
+        """React to a control: the newest settings win; moves made meanwhile are folded in."""
+        if self._moving:
+            return
+        given = {name: control.value for name, control in self.controls.items()}
+        try:
+            limits = self.spec.limits(given)
+            for name, (low, high) in limits.items():
+                given[name] = min(max(given[name], low), high)
+            self.settings = given
+            if any(
+                (self.controls[n].min, self.controls[n].max) != ends for n, ends in limits.items()
+            ):
+                self._set_controls(given)
+            self._redraw()
+        except Exception as error:
+            self._report(error)
+
+    def _redraw(self) -> None:
+        try:
+            # One thread: beside a browser, waiting for a second one can take seconds.
+            with threads(1):
+                self.result = self.spec.compute(self.settings)
+            if self._canvas is None:
+                self._canvas = Canvas(self.spec.picture())
+            text = self.spec.sentence(self.result)
+            picture = image_html(self._canvas.png(self.result), text, self.spec.width)
+            self.view.value = picture + sentence_html(text, self.settings_line)
+            if self.error is not None:
+                self.message.value = ""
+            self.error = None
+            self._show_estimate()
+        except Exception as error:
+            self._report(error)
+
+    def _report(self, error: BaseException) -> None:
+        """Tell the learner in one sentence; keep the error for whoever tests or debugs the lab."""
+        self.error = error
+        self.trace = "".join(traceback.format_exception(error))
+        self.message.value = error_html(error)
+
+    # -- buttons ------------------------------------------------------------------------------
+
+    def reset(self, _: Any = None) -> None:
+        """Return to the settings and the seed that the lab started with."""
+        self.stop()
+        self.settings = dict(self.start)
+        self.message.value = ""
+        self._set_controls(self.settings)
+        self._redraw()
+
+    def save(self, folder: Any = None) -> list[Path]:
+        """Write the picture as PNG and its numbers as CSV into the current folder."""
+        target = Path(folder) if isinstance(folder, (str, Path)) else Path.cwd()
+        _ = self.widget
+        try:
+            stem = target / self._file_stem()
+            files = [stem.with_name(stem.name + end) for end in (".png", ".csv")]
+            assert self._canvas is not None
+            files[0].write_bytes(self._canvas.png(self.result))
+            self.spec.table(self.result).to_csv(files[1], index=False)
+            names = " and ".join(html.escape(f.name) for f in files)
+            self.message.value = f"Saved {names}."
+            return files
+        except Exception as error:
+            self._report(error)
+            return []
+
+    def _file_stem(self) -> str:
+        changed = {k: v for k, v in self.settings.items() if v != self.spec.defaults[k]}
+        parts = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items()]
+        return "_".join([self.spec.name, *parts]).replace(" ", "-").replace("/", "-")
+
+    def train(self, _: Any = None) -> None:
+        """Train for the current settings in the background; the sliders stay usable."""
+        if self.spec.training is None:
+            raise ValueError(f"The lab {self.spec.name} has nothing to train.")
+        _ = self.widget
+        if self.worker is not None and self.worker.is_alive():
+            return
+        self._stop = threading.Event()
+        self.train_button.disabled, self.stop_button.disabled = True, False
+        self.message.value = ""
+        self.error = None
+        settings = dict(self.settings)
+        self.worker = threading.Thread(
+            target=self._train, args=(self.spec.training, settings, self._stop), daemon=True
+        )
+        self.worker.start()
+
+    def stop(self, _: Any = None) -> None:
+        """Stop the training in the background and keep what it reached."""
+        self._stop.set()
+        if self.worker is not None and self.worker is not threading.current_thread():
+            self.worker.join(timeout=5)
+
+    def _train(self, training: Training, settings: Settings, stop: threading.Event) -> None:
+        start = last = time.perf_counter()
+        canvas = Canvas(training.picture())
+        done, result = 0.0, None
+
+        def show(ended: str = "") -> None:
+            text = training.sentence(result)
+            seconds = time.perf_counter() - start
+            left = seconds * (1 - done) / done if done else 0.0
+            self.progress.value = done
+            self.estimate.value = ended or f"about {_duration(left)} left"
+            self.training_view.value = image_html(
+                canvas.png(result), text, self.spec.width
+            ) + sentence_html(text)
+
+        try:
+            for done, result in training.start(settings):  # noqa: B007 (show reads both)
+                if stop.is_set():
+                    break
+                now = time.perf_counter()
+                if now - last >= _FRAME_SECONDS:
+                    show()
+                    last = time.perf_counter()
+                    time.sleep(0.002)  # let a waiting slider in
+            if result is not None:
+                took = _duration(time.perf_counter() - start)
+                show(f"stopped after {took}" if stop.is_set() else f"done in {took}")
+        except Exception as error:
+            self._report(error)
+        finally:
+            self.train_button.disabled, self.stop_button.disabled = False, True
+
+    def _show_estimate(self) -> None:
+        training = self.spec.training
+        if training is None or (self.worker is not None and self.worker.is_alive()):
+            return
+        self.estimate.value = f"takes about {_duration(training.seconds(self.settings))} here"
+
+
+def _button(
+    label: str, icon: str, action: Callable[[Any], Any], disabled: bool = False
+) -> widgets.Button:
+    button = widgets.Button(
+        description=label, icon=icon, disabled=disabled, layout=widgets.Layout(width="auto")
+    )
+    button.on_click(action)
+    return button
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 100 else f"{seconds / 60:.0f} min"

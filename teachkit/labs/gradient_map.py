@@ -1,0 +1,148 @@
+"""Lab: the gradient of four activations at every spectral radius and every step, as heatmaps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+
+from ..dynamics import gradient_map as measure_map
+from ..models import ACTIVATIONS, make_elman
+from ..plots import INK, growth_image, power_of_ten, style
+from .base import Lab
+from .controls import Choice, Slider
+from .spec import Settings, Spec
+from .spectral_radius import RHO_HIGH, drive
+from .spectrum import in_words
+
+ROWS = 41  # spectral radii in a map
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Growth (ROWS, T + 1) by activation, the radii of its rows, and the growth at one radius."""
+
+    rho: float
+    rhos: dict[str, np.ndarray]
+    growth: dict[str, np.ndarray]
+    at_rho: dict[str, float]
+
+
+@functools.lru_cache(maxsize=8)
+def _maps(hidden_size: int, seq_len: int, non_normality: float, input: bool, seed: int) -> Any:
+    """Compute all four maps; moving rho over them costs nothing more."""
+    settings = {"hidden_size": hidden_size, "seq_len": seq_len, "input": input, "seed": seed}
+    rnn = make_elman(hidden_size, 1.0, non_normality=non_normality, seed=seed, dtype=torch.float64)
+    x, h0 = drive(settings, 1)
+    rhos = {a: np.linspace(0.0, RHO_HIGH.get(a, 3.0), ROWS) for a in ACTIVATIONS}
+    growth = {a: measure_map(rnn, rhos[a], x, h0, activation=a).numpy() for a in ACTIVATIONS}
+    return rnn, x, h0, rhos, growth
+
+
+def compute(settings: Settings) -> Maps:
+    """Measure the maps, and the true gradient of each activation at the chosen radius. Pure."""
+    rho = settings["rho"]
+    rnn, x, h0, rhos, growth = _maps(**{k: v for k, v in settings.items() if k != "rho"})
+    at_rho = {a: float(measure_map(rnn, [rho], x, h0, activation=a)[0, -1]) for a in ACTIVATIONS}
+    return Maps(rho, rhos, growth, at_rho)
+
+
+def sentence(result: Maps) -> str:
+    """State what each activation does at the chosen radius."""
+    T = next(iter(result.growth.values())).shape[1] - 1
+    parts = [f"{a} {in_words(factor)}" for a, factor in result.at_rho.items()]
+    return f"rho = {result.rho:.2f}, after {T} steps the gradient is: {'; '.join(parts)}."
+
+
+def table(result: Maps) -> pd.DataFrame:
+    """Return every cell of the maps: activation, rho, steps_back, growth."""
+    tables = []
+    for activation, growth in result.growth.items():
+        rows, columns = growth.shape
+        tables.append(
+            pd.DataFrame(
+                {
+                    "activation": activation,
+                    "rho": np.repeat(result.rhos[activation], columns),
+                    "steps_back": np.tile(np.arange(columns), rows),
+                    "growth": growth.ravel(),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+class MapPicture:
+    """Four heatmaps, rho by steps back, and a line at the chosen radius."""
+
+    artists: list[Artist]
+
+    def __init__(self) -> None:
+        with style():
+            self.figure = Figure(figsize=(9.2, 3.3), dpi=100)
+            self._axes = self.figure.subplots(1, len(ACTIVATIONS))
+            self.figure.subplots_adjust(0.065, 0.17, 0.885, 0.9, wspace=0.3)
+            self._images: list[Any] = []
+            self._lines = [
+                ax.axhline(0, color=INK, linewidth=1.6, linestyle="--") for ax in self._axes
+            ]
+        self.artists = self._lines
+        self._shown: Any = None
+
+    def update(self, result: Maps) -> bool:
+        """Move the lines; draw the maps anew only when they are others."""
+        for line in self._lines:
+            line.set_ydata([result.rho] * 2)
+        if self._shown is result.growth:
+            return False
+        self._shown = result.growth
+        for image in self._images:
+            image.remove()
+        self._images = [
+            growth_image(ax, result.growth[a], result.rhos[a], title=a, ylabel="", xlabel="")
+            for ax, a in zip(self._axes, result.growth, strict=True)
+        ]
+        self._axes[0].set_ylabel("spectral radius rho")
+        self.figure.supxlabel("steps back in time, k", fontsize=10)
+        if len(self.figure.axes) == len(self._axes):
+            bar = self.figure.colorbar(
+                self._images[-1],
+                cax=self.figure.add_axes((0.9, 0.17, 0.013, 0.73)),
+                extend="both",
+                format=power_of_ten,
+            )
+            bar.set_label("gradient norm")
+        return True
+
+
+SPEC = Spec(
+    name="gradient_map",
+    controls=(
+        Slider("rho", "rho", 1.2, 0.0, 3.0, 0.01),
+        Slider("hidden_size", "hidden_size", 64, 2, 128, 1),
+        Slider("seq_len", "seq_len", 50, 10, 200, 10),
+        Slider("non_normality", "non-normality", 1.0, 0.0, 3.0, 0.05),
+        Choice("input", "input", False, (False, True)),
+        Slider("seed", "seed", 0, 0, 99, 1),
+    ),
+    compute=compute,
+    picture=MapPicture,
+    sentence=sentence,
+    table=table,
+)
+
+
+def gradient_map(*, show: Sequence[str] | None = None, **settings: Any) -> Lab:
+    """Open the map of chapter 04: the true gradient over rho and time for four activations.
+
+    settings: rho (0 to 3), hidden_size, seq_len (10 to 200), non_normality, input, seed. show:
+    names of the controls to show, None for all. Raises `ValueError` for a bad setting.
+    """
+    return Lab(SPEC, settings, show)

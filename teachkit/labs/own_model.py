@@ -1,0 +1,79 @@
+"""The spectral radius lab over the reader's own layer and batch."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
+from ..errors import bad
+from ..jacobians import step_jacobians
+from ..spectra import eigenvalues, sigma_max
+from ..unroll import check_layer
+from .controls import Choice, Slider
+from .spec import Settings, Spec
+from .spectrum import Spectrum, SpectrumPicture, sentence, table
+
+
+def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
+    """Make the lab of the reader's own layer; the layer itself is never changed."""
+    check_layer(model)
+    if not isinstance(x, Tensor):
+        raise bad("x", x, "a batch that model takes, a tensor")
+    base = copy.deepcopy(model).to("cpu", torch.float64)
+    x = x.detach().to("cpu", torch.float64)
+    gradient_through_time(base, x)  # a batch that does not fit is refused here, not on a slider
+    last = f"l{base.num_layers - 1}"
+    controls: tuple[Slider | Choice, ...] = (Slider("scale", "scale", 1.0, 0.0, 3.0, 0.01),)
+    if isinstance(base, nn.LSTM) and base.bias:
+        controls += (Slider("forget_bias", "forget bias +", 0.0, -3.0, 6.0, 0.1),)
+
+    def scaled(settings: Settings) -> nn.RNNBase:
+        rnn = copy.deepcopy(base)
+        with torch.no_grad():
+            for name, parameter in rnn.named_parameters():
+                if name.startswith("weight_hh"):
+                    parameter.mul_(settings["scale"])
+                if name.startswith("bias_ih") and "forget_bias" in settings:
+                    H = rnn.hidden_size
+                    parameter[H : 2 * H].add_(settings["forget_bias"])
+        return rnn
+
+    def compute_own(settings: Settings) -> Spectrum:
+        rnn = scaled(settings)
+        measured = gradient_through_time(rnn, x)
+        T = len(measured.dL_dh)
+        lead = f"recurrent weights x {settings['scale']:.2f}"
+        prediction = bound = None
+        circle, panel = 1.0, "Jacobian of the last step"
+        if measured.trace.activation is not None:
+            W = getattr(rnn, f"weight_hh_{last}").detach()
+            values, gamma = eigenvalues(W), measured.trace.activation.max_slope
+            circle, panel = 1 / gamma, f"weight_hh_{last}"
+            prediction = linear_prediction(gamma * values.abs().max().item(), T).numpy()
+            activation = getattr(rnn, "nonlinearity", "tanh")
+            bound = gradient_bound(sigma_max(W).item(), T, activation=str(activation)).numpy()
+            lead += f" (rho = {values.abs().max().item():.2f})"
+        else:
+            values = eigenvalues(step_jacobians(measured.trace.last_step())[0, 0])
+        return Spectrum(
+            eigenvalues=values.detach().numpy(),
+            panel=panel,
+            circle=circle,
+            growth=measured.growth.numpy(),
+            prediction=prediction,
+            bound=bound,
+            lead=lead,
+        )
+
+    return Spec(
+        name="spectral_radius",
+        controls=controls,
+        compute=compute_own,
+        picture=SpectrumPicture,
+        sentence=sentence,
+        table=table,
+        arguments="model=model, x=x",
+    )

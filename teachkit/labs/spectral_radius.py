@@ -1,0 +1,155 @@
+"""Lab: set the spectral radius of a real recurrent network and see its true gradient at once."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..datasets import TASKS, Task, make_task
+from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
+from ..models import ACTIVATIONS, SequenceModel, make_elman, unit_sigma_max, unit_spectrum
+from .base import Lab
+from .controls import Choice, Slider
+from .own_model import own_model_spec
+from .race import STEPS, Race, RacePicture, race_seconds, race_sentence, run_race
+from .spec import Settings, Spec, Training
+from .spectrum import Spectrum, SpectrumPicture, sentence, table
+
+RHO_HIGH = {"sigmoid": 20.0}  # a sigmoid needs far more than 3 to explode
+LONGEST_WINDOW = 600  # months of sunspots in one training window
+
+
+def network(settings: Settings, dtype: torch.dtype) -> nn.RNN:
+    """Make the recurrent layer of the settings; the lab looks into it and trains it."""
+    return make_elman(
+        settings["hidden_size"],
+        settings["rho"],
+        activation=settings["activation"],
+        non_normality=settings["non_normality"],
+        input_size=_task(settings).input_size,
+        seed=settings["seed"],
+        dtype=dtype,
+    )
+
+
+def drive(settings: Settings, input_size: int) -> tuple[Tensor, Tensor]:
+    """Draw the input (zeros when it is off) and an initial state with N(0, 1) entries."""
+    generator = torch.Generator().manual_seed(settings["seed"])
+    h0 = torch.randn(1, 1, settings["hidden_size"], generator=generator, dtype=torch.float64)
+    x = torch.randn(settings["seq_len"], 1, input_size, generator=generator, dtype=torch.float64)
+    return (x if settings["input"] else torch.zeros_like(x)), h0
+
+
+def compute(settings: Settings) -> Spectrum:
+    """Measure the true gradient of the settings' network, with prediction and bound. Pure."""
+    activation, rho, T = settings["activation"], settings["rho"], settings["seq_len"]
+    hidden_size, seed = settings["hidden_size"], settings["seed"]
+    rnn = network(settings, torch.float64)
+    growth = gradient_through_time(rnn, *drive(settings, rnn.input_size)).growth.numpy()
+    _, unit = unit_spectrum(hidden_size, seed)
+    sigma = rho * unit_sigma_max(hidden_size, seed, settings["non_normality"])
+    gamma = ACTIVATIONS[activation].max_slope
+    return Spectrum(
+        eigenvalues=rho * unit.numpy(),
+        panel="W_hh",
+        circle=1 / gamma,
+        growth=growth,
+        prediction=linear_prediction(gamma * rho, T).numpy(),
+        bound=gradient_bound(sigma, T, activation=activation).numpy(),
+        lead=f"rho = {rho:.2f}, {activation}",
+    )
+
+
+# -- training ---------------------------------------------------------------------------------
+
+
+def _task(settings: Settings) -> Task:
+    T = settings["seq_len"]
+    return make_task(
+        settings["task"], min(T, LONGEST_WINDOW) if settings["task"] == "sunspots" else T
+    )
+
+
+def _model(settings: Settings, task: Task) -> SequenceModel:
+    rnn = network(settings, torch.float32)
+    return SequenceModel(rnn, task.output_size, seed=settings["seed"])
+
+
+def _race(settings: Settings) -> Iterator[tuple[float, Race]]:
+    task = _task(settings)
+    model = _model(settings, task)
+    return run_race(
+        model,
+        copy.deepcopy(model),
+        task,
+        settings["clip_threshold"],
+        seed=settings["seed"],
+        steps=STEPS,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _seconds_per_time_step(activation: str, hidden_size: int, task: str) -> float:
+    probe: Settings = {"rho": 1.0, "non_normality": 1.0, "seed": 0, "seq_len": 20}
+    probe |= {"activation": activation, "hidden_size": hidden_size, "task": task}
+    return race_seconds(_model(probe, _task(probe)), _task(probe)) / 20
+
+
+def _seconds(settings: Settings) -> float:
+    size = 2 ** round(math.log2(settings["hidden_size"]))  # measured once for similar sizes
+    per_step = _seconds_per_time_step(settings["activation"], size, settings["task"])
+    return per_step * _task(settings).seq_len
+
+
+CONTROLS: tuple[Slider | Choice, ...] = (
+    Slider("rho", "rho", 1.2, 0.0, 20.0, 0.01),
+    Choice("activation", "activation", "tanh", tuple(ACTIVATIONS)),
+    Slider("hidden_size", "hidden_size", 64, 2, 128, 1),
+    Slider("seq_len", "seq_len", 50, 10, 1000, 10),
+    Slider("non_normality", "non-normality", 1.0, 0.0, 3.0, 0.05),
+    Choice("input", "input", False, (False, True)),
+    Slider("seed", "seed", 0, 0, 99, 1),
+    Choice("task", "task", "temporal order", tuple(TASKS)),
+    Slider("clip_threshold", "clip threshold", 1.0, 0.05, 10.0, 0.05),
+)
+
+SPEC = Spec(
+    name="spectral_radius",
+    controls=CONTROLS,
+    compute=compute,
+    picture=SpectrumPicture,
+    sentence=sentence,
+    table=table,
+    posters=({"rho": 0.8}, {"rho": 1.2}, {"rho": 3.0}),
+    limits=lambda s: {"rho": (0.0, RHO_HIGH.get(s["activation"], 3.0))},
+    training=Training(_race, RacePicture, race_sentence, _seconds),
+)
+
+
+def spectral_radius(
+    *,
+    model: nn.RNNBase | None = None,
+    x: Tensor | None = None,
+    show: Sequence[str] | None = None,
+    **settings: Any,
+) -> Lab:
+    """Open the lab of chapter 04: move the spectral radius, see the true gradient through time.
+
+    settings: rho (0 to 3, for sigmoid to 20), activation ("linear", "sigmoid", "tanh", "relu"),
+    hidden_size, seq_len, non_normality (0 normal, 1 Gaussian), input (True or False), seed, task
+    ("temporal order" or "sunspots") and clip_threshold; the last two are for Train now. show: names
+    of the controls to show, None for all. model, x: your own nn.RNN, nn.LSTM or nn.GRU and a batch
+    for it; the controls are then `scale`, a factor on all recurrent weights, and for an LSTM
+    `forget_bias`, added to its own. Raises `ValueError` for a bad setting.
+    """
+    if model is None and x is None:
+        return Lab(SPEC, settings, show)
+    if model is None or x is None:
+        raise ValueError("model and x must be given together: your layer and a batch for it.")
+    return Lab(own_model_spec(model, x), settings, show)

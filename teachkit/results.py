@@ -1,0 +1,61 @@
+"""Precomputed results: saved with every setting, version and device inside, checked on load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from .datasets import data_file, data_folder
+from .errors import check_choice
+
+
+def save_results(name: str, frame: pd.DataFrame, settings: dict[str, Any]) -> Path:
+    """Write a result table as data/results/<name>.csv, its settings beside it, and its checksums.
+
+    settings: everything needed to run it again; versions and device are added. Returns the path of
+    the table. `make results` calls it.
+    """
+    folder = data_folder()
+    facts = {
+        **settings,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": f"cpu ({platform.machine()})",
+    }
+    table = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    texts = {f"{name}.csv": table, f"{name}.json": json.dumps(facts, indent=2) + "\n"}
+    (folder / "results").mkdir(exist_ok=True)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for file, text in texts.items():
+        content = text.encode()
+        (folder / "results" / file).write_bytes(content)
+        manifest[f"results/{file}"] = {
+            "title": f"Precomputed result {name}",
+            "origin": "this project, make results",
+            "licence": "MIT",
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
+    return folder / "results" / f"{name}.csv"
+
+
+def load_results(name: str) -> pd.DataFrame:
+    """Load a precomputed table; its settings are in `.attrs`.
+
+    Raises `ValueError` for an unknown name or a damaged file and `FileNotFoundError` for a missing
+    one. `make results` computes all of them again.
+    """
+    manifest = json.loads((data_folder() / "manifest.json").read_text(encoding="utf-8"))
+    results = [Path(file) for file in manifest if file.startswith("results/")]
+    check_choice("name", name, [file.stem for file in results if file.suffix == ".csv"])
+    table = pd.read_csv(data_file(f"results/{name}.csv"))
+    table.attrs = json.loads(data_file(f"results/{name}.json").read_text(encoding="utf-8"))
+    return table

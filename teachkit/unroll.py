@@ -1,0 +1,185 @@
+"""Walk through a PyTorch recurrent layer one step at a time, keeping every state in reach.
+
+The fused layers of PyTorch return the outputs but hide the states on the way, so that no gradient
+can be taken with respect to them. Here each step is its own piece of the autograd graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .errors import bad
+from .models import ACTIVATIONS, Activation
+
+# One step: (input contribution, h, c or None) -> (h, c or None). Works on batches and on vectors.
+Step = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One layer in one direction, unrolled over its own time.
+
+    pre: (T, B, gates * H), the input's contribution to each step. h, c: T + 1 tensors (B, H), the
+    initial state first; c is None unless the layer is an LSTM. W_hh, b_hh, W_hr: detached weights.
+    activation: of an Elman layer, else None.
+    """
+
+    pre: Tensor
+    h: tuple[Tensor, ...]
+    c: tuple[Tensor, ...] | None
+    step: Step
+    W_hh: Tensor
+    b_hh: Tensor | None
+    W_hr: Tensor | None
+    activation: Activation | None
+
+    def last_step(self) -> Trace:
+        """Return the trace of the last step alone."""
+        c = None if self.c is None else self.c[-2:]
+        return replace(self, pre=self.pre[-1:], h=self.h[-2:], c=c)
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """A whole recurrent layer unrolled: `outputs` as the layer returns them, and every `Trace`."""
+
+    outputs: Tensor
+    traces: dict[tuple[int, bool], Trace]
+
+
+def activation_of(rnn: nn.RNNBase) -> Activation | None:
+    """Return the activation of an Elman layer, or None for an LSTM or GRU."""
+    return ACTIVATIONS[str(rnn.nonlinearity)] if isinstance(rnn, nn.RNN) else None
+
+
+def check_layer(rnn: Any) -> None:
+    """Raise `ValueError` unless `rnn` is an nn.RNN, nn.LSTM or nn.GRU with finite weights."""
+    if not isinstance(rnn, (nn.RNN, nn.LSTM, nn.GRU)):
+        inner = ""
+        if isinstance(rnn, nn.Module):
+            names = [n for n, m in rnn.named_modules() if isinstance(m, nn.RNNBase)]
+            inner = f" (it holds one: pass model.{names[0]})" if names else ""
+        raise bad("rnn", type(rnn), "an nn.RNN, nn.LSTM or nn.GRU layer" + inner)
+    for name, parameter in rnn.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"rnn must have finite weights, but {name} contains NaN or infinity.")
+
+
+def unroll(rnn: nn.RNNBase, x: Tensor, h0: Any = None) -> Unrolled:
+    """Run `rnn` over `x` step by step, with gradients to every state and none to the weights.
+
+    x: (T, B, input_size), or (B, T, input_size) for a `batch_first` layer, or unbatched
+    (T, input_size). h0: as the layer takes it; None is zeros. Dropout between layers is left out,
+    as in evaluation. The outputs are those of `rnn.eval()(x, h0)`. Raises `ValueError` for another
+    layer, shapes that do not fit, or values that are not finite.
+    """
+    check_layer(rnn)
+    batched = check_input(rnn, x)
+    first = rnn.batch_first and batched
+    sequence = x.transpose(0, 1) if first else x if batched else x.unsqueeze(1)
+    states = _initial_states(rnn, sequence, h0, batched)
+    traces: dict[tuple[int, bool], Trace] = {}
+    for layer in range(rnn.num_layers):
+        halves = []
+        for reverse in (False, True)[: 1 + rnn.bidirectional]:
+            index = layer * (1 + rnn.bidirectional) + reverse
+            suffix = f"l{layer}" + ("_reverse" if reverse else "")
+            own_time = sequence.flip(0) if reverse else sequence
+            trace = _unroll_direction(rnn, suffix, own_time, *(s[index] for s in states))
+            traces[layer, reverse] = trace
+            out = torch.stack(trace.h[1:])
+            halves.append(out.flip(0) if reverse else out)
+        sequence = torch.cat(halves, -1) if rnn.bidirectional else halves[0]
+    outputs = sequence.transpose(0, 1) if first else sequence if batched else sequence.squeeze(1)
+    return Unrolled(outputs, traces)
+
+
+def check_input(rnn: nn.RNNBase, x: Any) -> bool:
+    """Raise `ValueError` unless `rnn` takes `x` and it is finite; return whether it is batched."""
+    layout = "(B, T, input_size)" if rnn.batch_first else "(T, B, input_size)"
+    if not isinstance(x, Tensor) or x.ndim not in (2, 3):
+        raise bad("x", x, f"a tensor of shape {layout}, or (T, input_size) without a batch")
+    if x.shape[-1] != rnn.input_size or 0 in x.shape:
+        raise bad("x", x, f"of shape {layout}, not empty, with input_size {rnn.input_size}")
+    dtype = rnn.weight_hh_l0.dtype
+    if x.dtype != dtype:
+        raise ValueError(f"x must have the dtype of rnn, {dtype}, but {x.dtype} was given.")
+    if not torch.isfinite(x).all():
+        raise ValueError("x must be finite, but it contains NaN or infinity.")
+    return x.ndim == 3
+
+
+def _initial_states(rnn: nn.RNNBase, sequence: Tensor, h0: Any, batched: bool) -> list[Tensor]:
+    """Return [h0] or [h0, c0], each (layers * directions, B, size), as leaves of the graph."""
+    lstm = isinstance(rnn, nn.LSTM)
+    count = rnn.num_layers * (1 + rnn.bidirectional)
+    sizes = [rnn.proj_size or rnn.hidden_size] + [rnn.hidden_size] * lstm
+    shapes = [(count, sequence.shape[1], size) for size in sizes]
+    if h0 is None:
+        given = [sequence.new_zeros(shape) for shape in shapes]
+    else:
+        given = list(h0) if lstm and isinstance(h0, (tuple, list)) else [h0]
+        allowed = "a pair (h0, c0)" if lstm else "a tensor"
+        wanted = [s if batched else (s[0], s[2]) for s in shapes]
+        if [tuple(getattr(s, "shape", ())) for s in given] != wanted:
+            raise bad("h0", h0, f"{allowed} of shape " + " and ".join(map(str, wanted)))
+        if not all(torch.isfinite(s).all() for s in given):
+            raise ValueError("h0 must be finite, but it contains NaN or infinity.")
+    return [s.detach().reshape(shape).to(sequence) for s, shape in zip(given, shapes, strict=True)]
+
+
+def _unroll_direction(
+    rnn: nn.RNNBase, suffix: str, sequence: Tensor, h: Tensor, c: Tensor | None = None
+) -> Trace:
+    def weight(name: str) -> Any:
+        parameter = getattr(rnn, f"{name}_{suffix}", None)
+        # Cloned: the traces must not change when the model goes on training.
+        return None if parameter is None else parameter.detach().clone()
+
+    W_hh, b_hh, W_hr = weight("weight_hh"), weight("bias_hh"), weight("weight_hr")
+    pre = F.linear(sequence, weight("weight_ih"), weight("bias_ih"))
+    activation = activation_of(rnn)
+    step = _make_step(rnn, W_hh, b_hh, W_hr)
+    h = h.clone().requires_grad_()
+    c = None if c is None else c.clone().requires_grad_()
+    hs, cs = [h], [c]
+    for pre_t in pre.unbind(0):
+        h, c = step(pre_t, h, c)
+        hs.append(h)
+        cs.append(c)
+    memory = None if c is None else tuple(s for s in cs if s is not None)
+    return Trace(pre, tuple(hs), memory, step, W_hh, b_hh, W_hr, activation)
+
+
+def _make_step(rnn: nn.RNNBase, W_hh: Tensor, b_hh: Tensor | None, W_hr: Tensor | None) -> Step:
+    """Return one step of the layer; formulas of the torch.nn.RNN, LSTM and GRU documentation."""
+
+    def rnn_step(pre: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, None]:
+        return activate(pre + F.linear(h, W_hh, b_hh)), None
+
+    def lstm_step(pre: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        i, f, g, o = (pre + F.linear(h, W_hh, b_hh)).chunk(4, -1)
+        assert c is not None
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return (h if W_hr is None else F.linear(h, W_hr)), c
+
+    def gru_step(pre: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, None]:
+        r_in, z_in, n_in = pre.chunk(3, -1)
+        r_h, z_h, n_h = F.linear(h, W_hh, b_hh).chunk(3, -1)
+        z = torch.sigmoid(z_in + z_h)
+        n = torch.tanh(n_in + torch.sigmoid(r_in + r_h) * n_h)
+        return (1 - z) * n + z * h, None
+
+    if isinstance(rnn, nn.LSTM):
+        return lstm_step
+    if isinstance(rnn, nn.GRU):
+        return gru_step
+    activate = ACTIVATIONS[str(rnn.nonlinearity)].function
+    return rnn_step

@@ -1,0 +1,123 @@
+"""Drive a lab as a reader does, and read what it shows: for the tests of all labs."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import math
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import teachkit as tk
+from teachkit.labs.base import Lab
+from teachkit.labs.controls import Choice, Slider
+
+NAMES = list(tk.labs.__all__)
+# Controls that only a training in the background reads: the picture of the gradient stays.
+FOR_TRAINING = {"spectral_radius": {"task", "clip_threshold"}}
+
+
+def open_lab(name: str, **settings: Any) -> Lab:
+    """Open a lab and build its widget, as displaying it does."""
+    lab: Lab = getattr(tk.labs, name)(**settings)
+    assert lab.widget is not None
+    assert lab.error is None
+    return lab
+
+
+def ends(control: Slider | Choice) -> list[Any]:
+    """Both ends of a slider, or every option of a choice."""
+    if isinstance(control, Choice):
+        return list(control.options)
+    return [control.low, control.high]
+
+
+def every_end() -> list[Any]:
+    """(lab, control, value) for every control of every lab."""
+    return [
+        (name, control.name, value)
+        for name in NAMES
+        for control in getattr(tk.labs, name)().spec.controls
+        for value in ends(control)
+    ]
+
+
+def picture_bytes(shown: str) -> bytes:
+    """The PNG of the picture in a widget's HTML."""
+    found = re.search(r'src="data:image/png;base64,([^"]+)"', shown)
+    assert found is not None
+    return base64.b64decode(found[1])
+
+
+def pixels(shown: str | bytes) -> np.ndarray:
+    """The picture in a widget's HTML, or in a PNG, as (height, width, 3)."""
+    png = picture_bytes(shown) if isinstance(shown, str) else shown
+    return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+
+
+def alternative(shown: str) -> str:
+    """The alternative text of the picture."""
+    found = re.search(r'<img alt="([^"]*)"', shown)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def words(shown: str) -> str:
+    """The sentence under the picture."""
+    found = re.search(r"class='teachkit-sentence'>(.*?)(?:<br>|</div>)", shown)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def line(shown: str) -> str:
+    """The settings line under the sentence."""
+    found = re.search(r"<code[^>]*>(.*?)</code>", shown)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def recreate(settings_line: str, **names: Any) -> Lab:
+    """Run a settings line as a reader would paste it."""
+    lab = eval(settings_line, {"tk": tk, **names})
+    assert isinstance(lab, Lab)
+    return lab
+
+
+def check_shown(lab: Lab) -> None:
+    """What holds at every setting: no error, a picture of the right size, a readable sentence."""
+    assert lab.error is None, lab.trace
+    assert lab.message.value == ""
+    shown = lab.view.value
+    assert words(shown) == lab.sentence == alternative(shown)
+    assert not re.search(r"\b(nan|inf)\b", lab.sentence.lower())
+    assert line(shown) == lab.settings_line
+    width, height = lab.spec.picture().figure.canvas.get_width_height()
+    assert pixels(shown).shape == (height, width, 3)
+
+
+def same_settings(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two settings are equal; a slider's 0.30000000000000004 is 0.3."""
+    return one.keys() == other.keys() and all(
+        math.isclose(v, other[k], abs_tol=1e-6) if isinstance(v, float) else v == other[k]
+        for k, v in one.items()
+    )
+
+
+def saved_equals(file: Path, table: pd.DataFrame) -> bool:
+    """Whether a CSV file holds a table to the last digit; pandas reads floats less exactly."""
+    with file.open(newline="") as lines:
+        header, *rows = csv.reader(lines)
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    return list(columns) == list(table.columns) and all(
+        [float(v) for v in columns[c]] == table[c].tolist()
+        if pd.api.types.is_numeric_dtype(table[c])
+        else list(columns[c]) == table[c].tolist()
+        for c in table
+    )

@@ -1,0 +1,47 @@
+"""The lab of the forget bias: PyTorch's own LSTM, and what its forget gate alone predicts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import teachkit as tk
+from tests.labs.driving import open_lab
+
+SMALL = {"hidden_size": 6, "seq_len": 15, "seed": 2}
+
+
+@pytest.mark.parametrize("bias", [-3.0, 0.0, 2.5, 8.0])
+def test_the_curve_is_that_of_pytorchs_lstm(bias):
+    lab = open_lab("forget_bias", forget_bias=bias, **SMALL)
+    torch.manual_seed(2)
+    lstm = tk.set_forget_bias(nn.LSTM(1, 6, dtype=torch.float64), bias)
+    found = tk.gradient_through_time(lstm, torch.randn(15, 1, 1, dtype=torch.float64))
+    expected = np.array([*found.dL_dc.flip(0).tolist(), found.dL_dc0]) / found.dL_dc[-1].item()
+    np.testing.assert_allclose(lab.result.growth, expected, rtol=1e-12)
+    keep = 1 / (1 + np.exp(-bias))
+    np.testing.assert_allclose(lab.result.prediction, keep ** np.arange(16), rtol=1e-12)
+    assert lab.result.horizon == pytest.approx(1 + np.exp(bias))
+
+
+def test_a_larger_forget_bias_reaches_further_back():
+    lab = open_lab("forget_bias")
+    reached = []
+    for bias in (-3.0, 0.0, 2.0, 4.0, 6.0):
+        lab.controls["forget_bias"].value = bias
+        reached.append(lab.result.growth[-1])
+    assert reached == sorted(reached)
+
+
+def test_the_horizon_is_said_and_drawn():
+    lab = open_lab("forget_bias", forget_bias=3.0)
+    assert lab.sentence.startswith("forget bias = 3.0 (horizon 1 + e^b = 21.1 steps): after 50")
+    picture = lab.spec.picture()
+    picture.update(lab.result)
+    at = [line.get_xdata()[0] for line in picture.artists if line.get_label().startswith("horizon")]
+    assert at == [pytest.approx(21.0855, rel=1e-4)]
+
+
+def test_a_gradient_that_dies_is_told_in_words():
+    lab = open_lab("forget_bias", forget_bias=-3.0, seq_len=300)
+    assert "the gradient to the cell state is below float range (exactly 0)" in lab.sentence

@@ -1,0 +1,131 @@
+import itertools
+import math
+import shutil
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from teachkit import datasets, experiments, results
+from teachkit.experiments import (
+    TEMPORAL_ORDER,
+    TEMPORAL_ORDER_VARIANTS,
+    final_rows,
+    paired_difference,
+    solved_share,
+    temporal_order_run,
+    temporal_order_study,
+)
+from teachkit.results import load_results
+
+
+@pytest.fixture(scope="module")
+def saved():
+    return load_results("temporal_order")
+
+
+def made_up(seeds=6):
+    """Return a small study with accuracies that are known, two rows a run, in no order."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"variant": v, "rho": rho, "seed": seed, "step": step, "accuracy": rng.random() ** 0.02}
+        for v, rho, seed, step in itertools.product("ab", [0.5, 1.0], range(seeds), [100, 200])
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0, ignore_index=True)
+
+
+def test_the_saved_study_is_complete_and_tells_its_settings(saved):
+    assert saved.attrs.items() >= TEMPORAL_ORDER.items()
+    runs = final_rows(saved).groupby(["variant", "rho"])["seed"].apply(sorted)
+    expected = set(itertools.product(TEMPORAL_ORDER_VARIANTS, TEMPORAL_ORDER["rhos"]))
+    assert set(runs.index) == expected
+    assert (runs.map(len) == TEMPORAL_ORDER["seeds"]).all()
+    finished = saved[saved["status"] == "finished"]
+    assert (final_rows(finished)["step"] == TEMPORAL_ORDER["steps"]).all()
+    assert saved["accuracy"].dropna().between(0, 1).all()
+
+
+@pytest.mark.parametrize("variant", TEMPORAL_ORDER_VARIANTS)
+def test_the_first_steps_of_a_run_are_those_that_were_saved(saved, variant):
+    rho, seed = 1.2, 3
+    again = temporal_order_run(rho, seed, steps=200, **TEMPORAL_ORDER_VARIANTS[variant])
+    run = saved[(saved["variant"] == variant) & (saved["rho"] == rho) & (saved["seed"] == seed)]
+    assert again["step"].tolist() == run["step"].tolist()[:2] == [100, 200]
+    # An explosion multiplies rounding, which differs from machine to machine.
+    np.testing.assert_allclose(again["loss"], run["loss"][:2], rtol=0.01)
+    np.testing.assert_allclose(again["accuracy"], run["accuracy"][:2], atol=0.05)
+
+
+def test_a_run_is_summed_up_every_100_steps():
+    table = temporal_order_run(0.5, 0, lr=0.1, threshold=1.0, steps=130)
+    assert table["step"].tolist() == [100, 130]
+    assert set(table["status"]) == {"finished"}
+    assert table["loss"].to_numpy() == pytest.approx(math.log(4), abs=0.1)
+
+
+def test_a_study_runs_every_variant_from_every_seed():
+    table = temporal_order_study([0.5, 1.5], [0, 7], steps=2, progress=False)
+    runs = set(table[["variant", "rho", "seed"]].itertuples(index=False, name=None))
+    assert runs == set(itertools.product(TEMPORAL_ORDER_VARIANTS, [0.5, 1.5], [0, 7]))
+    assert (table["step"] == 2).all()
+    first = table.groupby(["rho", "seed"])["loss"].agg(["min", "max"])
+    assert (first["max"] - first["min"] < 0.5).all()  # same weights and batches in every variant
+
+
+def test_final_rows_are_the_last_of_each_run():
+    table = made_up()
+    final = final_rows(table)
+    assert (final["step"] == 200).all()
+    assert len(final) == 2 * 2 * 6
+
+
+def test_solved_share_counts_with_a_wilson_interval():
+    table, z = made_up(), stats.norm.ppf(0.975)
+    shares = solved_share(table)
+    assert list(shares.columns) == ["variant", "rho", "solved", "runs", "share", "low", "high"]
+    assert len(shares) == 4
+    for row in shares.itertuples():
+        mine = (table["variant"] == row.variant) & (table["rho"] == row.rho)
+        ends = table[mine & (table["step"] == 200)]["accuracy"]
+        n, solved = len(ends), sum(a >= 0.99 for a in ends)
+        assert (row.solved, row.runs, row.share) == (solved, n, solved / n)
+        centre = (solved + z * z / 2) / (n + z * z)
+        half = z / (n + z * z) * math.sqrt(solved * (n - solved) / n + z * z / 4)
+        assert (row.low, row.high) == pytest.approx((centre - half, centre + half), abs=1e-9)
+    assert shares["solved"].nunique() > 1  # the case is not trivial
+    assert (solved_share(table, accuracy=0)["share"] == 1).all()
+
+
+def test_paired_differences_with_a_t_interval():
+    table = made_up()
+    summary = paired_difference(table, "a", "b")
+    assert summary["rho"].tolist() == [0.5, 1.0]
+    final = final_rows(table).set_index(["variant", "rho", "seed"])["accuracy"].to_dict()
+    for row in summary.itertuples():
+        d = [final["a", row.rho, seed] - final["b", row.rho, seed] for seed in range(6)]
+        half = stats.t.ppf(0.975, 5) * statistics.stdev(d) / math.sqrt(6)
+        mean = statistics.mean(d)
+        assert (row.mean, row.low, row.high) == pytest.approx((mean, mean - half, mean + half))
+    swapped = paired_difference(table, "b", "a")
+    assert swapped["mean"].to_numpy() == pytest.approx(-summary["mean"].to_numpy())
+
+
+@pytest.mark.parametrize("arguments", [("z", "b"), ("a", "z")])
+def test_an_unknown_variant_is_named(arguments):
+    with pytest.raises(ValueError, match=r"^(variant|baseline) must be one of 'a', 'b', but 'z'"):
+        paired_difference(made_up(), *arguments)
+
+
+def test_main_saves_the_study_with_its_settings(tmp_path, monkeypatch):
+    copy = shutil.copytree(datasets.data_folder(), tmp_path / "data")
+    for module in (datasets, results):
+        monkeypatch.setattr(module, "data_folder", lambda: copy)
+    short = temporal_order_study([1.0], [0], steps=1, progress=False)
+    monkeypatch.setattr(experiments, "temporal_order_study", lambda: short)  # else 20 minutes
+    experiments.main()
+    table = load_results("temporal_order")
+    pd.testing.assert_frame_equal(table, short, check_dtype=False, rtol=1e-5)
+    assert table.attrs.items() >= TEMPORAL_ORDER.items()
+    assert table.attrs["seconds"] >= 0

@@ -1,0 +1,192 @@
+# mypy: disable-error-code="arg-type"
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from teachkit import unroll as module
+from teachkit.models import ACTIVATIONS, ElmanRNN, SequenceModel
+from teachkit.unroll import activation_of, check_layer, unroll
+
+DOUBLE = torch.float64
+T, B, SIZE, H = 5, 2, 3, 4
+LAYERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "rnn": (nn.RNN, {}),
+    "relu, no bias": (nn.RNN, {"nonlinearity": "relu", "bias": False}),
+    "deep rnn": (nn.RNN, {"num_layers": 3, "bidirectional": True}),
+    "lstm": (nn.LSTM, {}),
+    "deep lstm": (nn.LSTM, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
+    "projected lstm": (nn.LSTM, {"num_layers": 2, "proj_size": 2, "bidirectional": True}),
+    "gru": (nn.GRU, {"bias": False}),
+    "deep gru": (nn.GRU, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
+    "linear": (ElmanRNN, {"nonlinearity": "linear", "batch_first": True}),
+    "sigmoid": (ElmanRNN, {"nonlinearity": "sigmoid"}),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def rnn(request):
+    kind, options = LAYERS[request.param]
+    return kind(SIZE, H, dtype=DOUBLE, **options)
+
+
+def inputs(rnn, batched=True):
+    """Draw x and an initial state for a layer, as the layer takes them."""
+    count = rnn.num_layers * (1 + rnn.bidirectional)
+    h0 = torch.randn(count, B, rnn.proj_size or H, dtype=DOUBLE)
+    state = (h0, torch.randn(count, B, H, dtype=DOUBLE)) if isinstance(rnn, nn.LSTM) else h0
+    x = torch.randn(T, B, SIZE, dtype=DOUBLE)
+    if batched:
+        return (x.transpose(0, 1) if rnn.batch_first else x), state
+    single = (state[0][:, 0], state[1][:, 0]) if isinstance(state, tuple) else state[:, 0]
+    return x[:, 0], single
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("with_h0", [True, False])
+def test_outputs_and_last_states_are_the_layers_own(rnn, batched, with_h0):
+    x, state = inputs(rnn, batched)
+    state = state if with_h0 else None
+    outputs, last = rnn(x, state)
+    run = unroll(rnn, x, state)
+    assert_close(run.outputs, outputs)
+    lasts = last if isinstance(last, tuple) else (last,)
+    for index, trace in enumerate(run.traces.values()):
+        found = (trace.h[-1], trace.c[-1]) if trace.c is not None else (trace.h[-1],)
+        for ours, theirs in zip(found, lasts, strict=True):
+            assert_close(ours if batched else ours[0], theirs[index])
+
+
+def test_the_traces_are_keyed_by_layer_and_direction(rnn):
+    x, state = inputs(rnn)
+    traces = unroll(rnn, x, state).traces
+    directions = (False, True)[: 1 + rnn.bidirectional]
+    assert list(traces) == [(n, d) for n in range(rnn.num_layers) for d in directions]
+    for index, ((layer, reverse), trace) in enumerate(traces.items()):
+        suffix = f"l{layer}" + ("_reverse" if reverse else "")
+        assert torch.equal(trace.W_hh, getattr(rnn, f"weight_hh_{suffix}"))
+        assert len(trace.h) == T + 1
+        assert (trace.c is not None) == isinstance(rnn, nn.LSTM)
+        assert torch.equal(trace.h[0], (state[0] if trace.c else state)[index])
+        assert trace.activation is activation_of(rnn)
+
+
+def test_a_reverse_direction_is_read_in_its_own_time():
+    rnn = nn.GRU(SIZE, H, bidirectional=True, dtype=DOUBLE)
+    x, state = inputs(rnn)
+    outputs, _ = rnn(x, state)
+    reverse = unroll(rnn, x, state).traces[0, True]
+    assert_close(torch.stack(reverse.h[1:]), outputs[..., H:].flip(0))
+
+
+def test_gradients_reach_every_state_and_no_weight(rnn):
+    x, state = inputs(rnn)
+    run = unroll(rnn, x, state)
+    states = [s for trace in run.traces.values() for s in (*trace.h, *(trace.c or ()))]
+    assert all(s.requires_grad for s in states)
+    run.outputs.sum().backward()
+    assert all(p.grad is None for p in rnn.parameters())
+    given = state if isinstance(state, tuple) else (state,)
+    assert not any(s.requires_grad for s in given)
+
+
+def test_the_step_works_on_one_vector(rnn):
+    x, state = inputs(rnn)
+    for trace in unroll(rnn, x, state).traces.values():
+        memory = trace.c[0][1] if trace.c is not None else None
+        h, c = trace.step(trace.pre[0, 1], trace.h[0][1], memory)
+        assert_close(h, trace.h[1][1])
+        if trace.c is not None:
+            assert_close(c, trace.c[1][1])
+
+
+def test_dropout_between_layers_is_left_out():
+    rnn = nn.RNN(SIZE, H, num_layers=2, dropout=0.9, dtype=DOUBLE)
+    x, state = inputs(rnn)
+    assert_close(unroll(rnn, x, state).outputs, copy.deepcopy(rnn).eval()(x, state)[0])
+
+
+def test_a_trace_does_not_change_when_the_model_trains_on():
+    rnn = nn.RNN(SIZE, H, dtype=DOUBLE)
+    trace = unroll(rnn, *inputs(rnn)).traces[0, False]
+    before = trace.W_hh.clone()
+    nn.init.zeros_(rnn.weight_hh_l0)
+    assert torch.equal(trace.W_hh, before)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_of_an_elman_layer(name):
+    assert activation_of(ElmanRNN(1, 2, nonlinearity=name)) is ACTIVATIONS[name]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_gated_layer_has_no_single_activation(kind):
+    assert activation_of(kind(1, 2)) is None
+
+
+def test_the_check_of_the_input_tells_whether_it_is_batched():
+    rnn = nn.RNN(SIZE, H, dtype=DOUBLE)
+    assert module.check_input(rnn, inputs(rnn)[0])
+    assert not module.check_input(rnn, inputs(rnn, batched=False)[0])
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.Linear(1, 1), "rnn must be an nn.RNN, nn.LSTM or nn.GRU layer, but"),
+        (nn.LSTMCell(1, 1), "rnn must be an nn.RNN, nn.LSTM or nn.GRU layer, but"),
+        ("lstm", "rnn must be an nn.RNN, nn.LSTM or nn.GRU layer, but"),
+        (SequenceModel(nn.GRU(1, 1), 1), r"rnn must be .* \(it holds one: pass model.rnn\), but"),
+    ],
+)
+def test_another_layer_is_named(layer, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_layer(layer)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value):
+    rnn = nn.GRU(1, 2, num_layers=2)
+    nn.init.constant_(rnn.get_parameter("bias_hh_l1")[1:2], value)
+    with pytest.raises(ValueError, match=r"^rnn must have finite weights, but bias_hh_l1 contains"):
+        unroll(rnn, torch.zeros(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[1.0]], r"x must be a tensor of shape \(T, B, input_size\), or \(T, input_size\)"),
+        (torch.zeros(3), r"x must be a tensor of shape .* Tensor of shape \(3,\) was given"),
+        (torch.zeros(3, 2, 5), r"x must be of shape .* with input_size 1, but Tensor of shape"),
+        (torch.zeros(0, 2, 1), "x must be of shape .* not empty"),
+        (torch.zeros(3, 2, 1, dtype=DOUBLE), "x must have the dtype of rnn, torch.float32, but"),
+        (torch.full((3, 2, 1), float("nan")), "x must be finite, but it contains NaN or infinity"),
+    ],
+)
+def test_a_bad_input_is_named(x, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        unroll(nn.RNN(1, 4), x)
+
+
+def test_the_layout_in_the_message_is_that_of_the_layer():
+    with pytest.raises(ValueError, match=r"^x must be a tensor of shape \(B, T, input_size\)"):
+        unroll(nn.RNN(1, 4, batch_first=True), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "h0", "message"),
+    [
+        (nn.RNN, torch.zeros(1, 3, 4), r"h0 must be a tensor of shape \(1, 2, 4\), but Tensor of"),
+        (nn.GRU, (torch.zeros(1, 2, 4),), r"h0 must be a tensor of shape \(1, 2, 4\), but"),
+        (nn.LSTM, torch.zeros(1, 2, 4), r"h0 must be a pair \(h0, c0\) of shape \(1, 2, 4\) and"),
+        (nn.LSTM, (torch.zeros(1, 2, 4), None), r"h0 must be a pair \(h0, c0\) of shape"),
+        (nn.RNN, "zero", r"h0 must be a tensor of shape \(1, 2, 4\), but 'zero' was given"),
+        (nn.RNN, torch.full((1, 2, 4), float("inf")), "h0 must be finite, but it contains NaN or"),
+    ],
+)
+def test_a_bad_initial_state_is_named(kind, h0, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        unroll(kind(1, 4), torch.zeros(3, 2, 1), h0)
