@@ -104,8 +104,9 @@ class Clipper:
 
 def _compare(before: Tensor, after: Tensor) -> ClipRecord:
     old, new = before.norm().item(), after.norm().item()
-    product = old * new
-    cosine = min(1.0, (before @ after).item() / product) if 0 < product < math.inf else math.nan
+    cosine = math.nan
+    if 0 < old < math.inf and 0 < new < math.inf:
+        cosine = min(1.0, ((before / old) @ (after / new)).item())
     return ClipRecord(
         norm_before=old,
         norm_after=new,

@@ -25,6 +25,8 @@ COLORS = {
     "gradient": "#1A1A1A",
     "prediction": "#CC79A7",
     "bound": "#7A7A7A",
+    "no input": "#1A1A1A",
+    "N(0, 1) input": "#882255",
     "no clipping": "#E69F00",
     "no clipping, lr / 10": "#7A7A7A",
     "clip at norm 1": "#56B4E9",

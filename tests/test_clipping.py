@@ -22,7 +22,8 @@ CASES = {
     "infinite": [[math.inf, 1.0], [2.0, 3.0]],
 }
 method = st.sampled_from(["norm", "value"])
-entries = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=5), min_size=1, max_size=4)
+numbers = st.just(0.0) | st.floats(1e-100, 1e3) | st.floats(-1e3, -1e-100)
+entries = st.lists(st.lists(numbers, min_size=1, max_size=5), min_size=1, max_size=4)
 limits = st.floats(1e-3, 1e3)
 
 

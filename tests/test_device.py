@@ -110,4 +110,7 @@ def test_the_report_tells_versions_device_and_speed():
     )
     lines = str(report).splitlines()
     assert len(lines) == len(report.rows)
-    assert all(name in line and value in line for (name, value), line in zip(rows.items(), lines, strict=True))
+    assert all(
+        name in line and value in line
+        for (name, value), line in zip(rows.items(), lines, strict=True)
+    )

@@ -416,17 +416,14 @@ def test_the_bound_is_the_power_of_gamma_sigma(activation, gamma):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("layout", ["time first", "batch first", "unbatched"])
+@pytest.mark.parametrize("shape", [(T, 3, 2), (3, T, 2), (T, 2)], ids=["time", "batch", "single"])
 @pytest.mark.parametrize("with_h0", [False, True])
-def test_each_row_of_the_map_is_one_rescaled_network(activation, layout, with_h0):
+def test_each_row_of_the_map_is_one_rescaled_network(activation, shape, with_h0):
     own = make_elman(6, 1.0, input_size=2, dtype=DOUBLE, seed=4)
     nn.init.normal_(own.bias_hh_l0)
-    x = torch.randn(T, 2, dtype=DOUBLE) if layout == "unbatched" else None
-    if x is None:
-        own.batch_first = layout == "batch first"
-        x = torch.randn((3, T, 2) if own.batch_first else (T, 3, 2), dtype=DOUBLE)
-    h0 = torch.randn((1, 6) if layout == "unbatched" else (1, 3, 6), dtype=DOUBLE)
-    h0 = h0 if with_h0 else None
+    own.batch_first = shape[0] == 3
+    x = torch.randn(shape, dtype=DOUBLE)
+    h0 = torch.randn((1, 3, 6) if len(shape) == 3 else (1, 6), dtype=DOUBLE) if with_h0 else None
     rhos = [0.0, 0.5, 1.0, 2.5]
     rows = gradient_map(own, rhos, x, h0, activation=activation)
     assert rows.shape == (4, T + 1)

@@ -38,13 +38,12 @@ tk.environment_report()
 # 10 % or less than 1 %? And with `rho = 1.1`? Then press Run on the cell and **move** the slider.
 
 # %%
-tk.labs.spectral_radius(rho=0.9, activation="linear", show=["rho"])
+tk.labs.spectral_radius(rho=0.9, activation="linear", seq_len=50, show=["rho"])
 
 # %% [markdown]
 # **Explain.** Below 1 the gradient vanishes, above 1 it explodes, and the step from the one to the other is small: $0.9^{50}$ is 0.005
 # and $1.1^{50}$ is 117. The sentence under the picture says in words what your setting means; the line below it recreates the
-# lab. *Reset* goes back, *Save* writes the picture and its numbers, and *Train now* trains this very network with and without gradient clipping
-# (chapter 04 explains it).
+# lab. *Reset* goes back, *Save* writes the picture and its numbers. Other labs also have *Train now*, which trains the very network that you set.
 #
 # ## Exercise: halve it
 #

@@ -27,7 +27,7 @@ import torch
 import teachkit as tk
 
 tk.plots.use_style()
-
+tk.seed_everything(0)
 # %% [markdown]
 # ## 1. The same matrix, again and again
 #
@@ -45,15 +45,19 @@ figure, ax = plt.subplots(figsize=(8, 3.4))
 for rho, key in [(0.9, "vanish"), (1.0, "critical"), (1.1, "explode")]:
     rnn = tk.make_elman(hidden_size=64, rho=rho, activation="linear")
     growth = tk.gradient_through_time(rnn, x).growth
-    label, color = f"rho = {rho}: {growth[-1]:.2g} after 50 steps", tk.plots.COLORS[key]
-    tk.plots.gradient_curves(ax, {label: growth}, colors=[color])
-ax.legend()
-ax.set_title("true gradient of a linear network")
+    curves = {
+        f"rho = {rho}: {growth[-1]:.2g} after 50 steps": growth,
+        f"{rho}$^k$": tk.linear_prediction(rho, 50),
+    }
+    tk.plots.gradient_curves(ax, curves, colors=[tk.plots.COLORS[key]] * 2, styles=["-", ":"])
+ax.set_title("true gradient of a linear network, and rho$^k$")
+ax.legend(ncols=3, fontsize=8)
+plt.show()
 
 # %% [markdown]
-# The curves are straight on a log axis: a change of 10 % per step, compounded. $1.1^{50}$ is 117 and $0.9^{50}$ is
-# 0.005, and the curves run parallel to those powers. They may lie a little off, because the gradient starts in a random
-# direction and only part of it points along the eigenvectors that survive. The *slope* is what the eigenvalues fix.
+# After a few steps the curves run alongside the dotted powers, nearly straight on the log axis: a change of 10 % per step, compounded.
+# $1.1^{50}$ is 117 and $0.9^{50}$ is 0.005. The curves lie a little below, because only part of the gradient points along the
+# eigenvectors that survive. What the eigenvalues fix is the *slope* in the long run.
 #
 # `tk.gradient_through_time` is no formula: it runs the layer step by step and lets autograd find $\partial L/\partial h_t$
 # for every $t$ in one backward pass. It takes any `nn.RNN`, `nn.LSTM` or `nn.GRU`, also yours.
@@ -94,7 +98,8 @@ tk.check.rescale(rescale)
 # steps. Will tanh make it larger, smaller, or leave it as it is? Commit to an answer, then move.
 
 # %%
-tk.labs.spectral_radius(rho=1.2)
+controls = ["rho", "activation", "hidden_size", "seq_len", "non_normality", "input", "seed"]
+tk.labs.spectral_radius(rho=1.2, seq_len=50, show=controls)
 
 # %% [markdown]
 # Left: the eigenvalues of `W_hh` against the circle of radius 1. Right: the true gradient, the line that the eigenvalues
@@ -139,6 +144,8 @@ ax.set(
     xlabel="t", ylabel="norm", title=f"largest: {max(norms):.2f} at t = {norms.index(max(norms))}"
 )
 ax.legend()
+plt.show()
+
 # %% [markdown]
 # It climbs to 19.38 at $t = 9$ first. $A$ is *non-normal*: its eigenvectors are nearly parallel, and vectors can grow
 # for a while by turning from one towards the other. What bounds a single step is the largest **singular value**,
@@ -163,6 +170,8 @@ for ax, nu, title in zip(axes, (0.0, 1.0), ("normal W_hh", "Gaussian W_hh"), str
     tk.plots.decades_axis(ax, "singular values")
     ax.set(title=f"{title}, rho = 1", xlabel="steps back in time, k", ylim=(-12, 3))
 axes[1].set_ylabel("")
+plt.show()
+
 # %% [markdown]
 # Left, each singular value falls along its own straight line, and the largest stays at exactly 1. Right, with the *same
 # eigenvalues*, some directions first grow and most die much sooner. A gradient keeps the few directions at the top.
@@ -207,6 +216,8 @@ ax.set_title(
     f"both eigenvalues of W_hh are 0; after 30 steps: {curves['h0 = (0, 1/2)'][-1]:.2g} times larger"
 )
 ax.legend()
+plt.show()
+
 # %% [markdown]
 # From $h_0 = (0, 1/2)$ the gradient **doubles** at every step; from $h_0 = 0$ the same network's gradient vanishes. The
 # reason: the bias is chosen so that $(0, 1/2)$ is a fixed point. There tanh has slopes 1 and $1 - (1/2)^2 = 3/4$, and the
@@ -283,14 +294,16 @@ ax.plot(
     color=tk.plots.COLORS["prediction"],
     label="ln rho (linear)",
 )
-for strength, label in [(0.0, "tanh, no input"), (1.0, "tanh, N(0, 1) input")]:
+for strength, key in [(0.0, "no input"), (1.0, "N(0, 1) input")]:
     means = tk.experiments.mean_lyapunov(rhos, input_std=strength)
-    ax.plot(rhos, means, "o-", label=label)
+    ax.plot(rhos, means, "o-", color=tk.plots.COLORS[key], label=f"tanh, {key}")
 ax.axhline(0, color=tk.plots.COLORS["critical"])
 ax.set(xlabel="spectral radius rho", ylabel="largest Lyapunov exponent (nats per step)")
 ax.legend()
+plt.show()
+
 # %% [markdown]
-# Without input the exponent stays close to 0 from `rho = 1` on and turns clearly positive near 1.6. With an input it turns positive
+# Without input the exponent stays close to 0 from `rho = 1` on and turns positive around 1.5. With an input it turns positive
 # only near `rho = 2`: the input pushes units onto the flat parts of tanh. So a network that trains on data can afford, and needs,
 # a radius above 1. Keep that in mind for section 9.
 
@@ -305,18 +318,18 @@ ax.legend()
 task = tk.TemporalOrder(seq_len=50)
 inputs, target = next(tk.batches(task, batch_size=32))
 figure, ax = plt.subplots(figsize=(8, 3.2))
-for factor, key in [(1, "gradient"), (10, "explode")]:
-    model = tk.SequenceModel(tk.make_elman(64, rho=2.0, input_size=6), 4)
+model = tk.SequenceModel(tk.make_elman(64, rho=2.0, input_size=6), 4)
+for label, key, factor in [("head", "gradient", 1), ("head x 10", "explode", 10)]:
     with torch.no_grad():
         model.head.weight.mul_(factor)
     result = tk.gradient_through_time(
         model.rnn, inputs, loss=lambda out: task.loss(model.head(out[-1]), target)
     )
-    tk.plots.gradient_curves(
-        ax, {f"head x {factor}": result.dL_dh.flip(0)}, colors=[tk.plots.COLORS[key]]
-    )
+    tk.plots.gradient_curves(ax, {label: result.dL_dh.flip(0)}, colors=[tk.plots.COLORS[key]])
 ax.set_ylabel("norm of dL/dh")
 ax.legend()
+plt.show()
+
 # %% [markdown]
 # Two parallel curves: a factor that does not depend on $k$. The explosion happens in the recurrent weights. Averaged over 16 seeds the
 # gradient norm of `W_hh` goes from 0.74 to about 210,000 as `rho` rises from 1 to 3, while that of the head goes from 0.60 to 1.14.
@@ -400,6 +413,7 @@ tk.plots.curves_with_intervals(
 axes[1].legend().remove()
 axes[0].legend(loc="upper left", fontsize=8)
 figure.tight_layout()
+plt.show()
 
 # %%
 difference = tk.experiments.paired_difference(results, "clip at norm 1", "no clipping")
@@ -431,11 +445,16 @@ tk.labs.spectral_radius(
 
 # %%
 task = tk.TemporalOrder(seq_len=30)
-model = tk.SequenceModel(tk.make_elman(50, rho=1.2, input_size=6, seed=1), 4, seed=1)
+model = tk.SequenceModel(tk.make_elman(50, rho=1.2, input_size=6, seed=0), 4, seed=0)
 clipper = tk.Clipper("norm", threshold=1.0)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 history = tk.fit(
-    model, tk.batches(task, seed=1), loss=task.loss, optimizer=optimizer, clipper=clipper, steps=600
+    model,
+    tk.batches(task, seed=0),
+    loss=task.loss,
+    optimizer=optimizer,
+    clipper=clipper,
+    steps=1000,
 )
 print(history)
 print(

@@ -50,6 +50,9 @@ class Lab:
         self._show = [c.name for c in spec.controls] if show is None else list(show)
         for name in self._show:
             check_choice("show", name, self.start)
+        # A lab that hides what a training needs has none.
+        needs = [] if spec.training is None else spec.training.needs
+        self.training = spec.training if set(needs) <= set(self._show) else None
         self._widget: widgets.Widget | None = None
 
     # -- what a reader sees -------------------------------------------------------------------
@@ -132,7 +135,7 @@ class Lab:
         self.message = widgets.HTML()
         buttons = [_button("Reset", "undo", self.reset), _button("Save", "download", self.save)]
         below: list[widgets.Widget] = []
-        if self.spec.training is not None:
+        if self.training is not None:
             self.train_button = _button("Train now", "play", self.train)
             self.stop_button = _button("Stop", "stop", self.stop, disabled=True)
             self.progress = widgets.FloatProgress(
@@ -244,7 +247,7 @@ class Lab:
 
     def train(self, _: Any = None) -> None:
         """Train for the current settings in the background; the sliders stay usable."""
-        if self.spec.training is None:
+        if self.training is None:
             raise ValueError(f"The lab {self.spec.name} has nothing to train.")
         _ = self.widget
         if self.worker is not None and self.worker.is_alive():
@@ -255,7 +258,7 @@ class Lab:
         self.error = None
         settings = dict(self.settings)
         self.worker = threading.Thread(
-            target=self._train, args=(self.spec.training, settings, self._stop), daemon=True
+            target=self._train, args=(self.training, settings, self._stop), daemon=True
         )
         self.worker.start()
 
@@ -298,7 +301,7 @@ class Lab:
             self.train_button.disabled, self.stop_button.disabled = False, True
 
     def _show_estimate(self) -> None:
-        training = self.spec.training
+        training = self.training
         if training is None or (self.worker is not None and self.worker.is_alive()):
             return
         self.estimate.value = f"takes about {_duration(training.seconds(self.settings))} here"

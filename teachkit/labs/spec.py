@@ -20,13 +20,15 @@ class Training:
     """How a lab trains for its settings.
 
     start(settings) yields (done, result) pairs: the share of the work done so far and what the
-    picture draws. seconds(settings) estimates the wall time on this machine.
+    picture draws. seconds(settings) estimates the wall time on this machine. needs: controls
+    without which a lab shows no training.
     """
 
     start: Callable[[Settings], Iterator[tuple[float, Any]]]
     picture: Callable[[], Picture]
     sentence: Callable[[Any], str]
     seconds: Callable[[Settings], float]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ CONTROLS: tuple[Slider | Choice, ...] = (
     Slider("rho", "rho", 1.2, 0.0, 20.0, 0.01),
     Choice("activation", "activation", "tanh", tuple(ACTIVATIONS)),
     Slider("hidden_size", "hidden_size", 64, 2, 128, 1),
-    Slider("seq_len", "seq_len", 50, 10, 1000, 10),
+    Slider("seq_len", "seq_len", 30, 10, 1000, 10),
     Slider("non_normality", "non-normality", 1.0, 0.0, 3.0, 0.05),
     Choice("input", "input", False, (False, True)),
     Slider("seed", "seed", 0, 0, 99, 1),
@@ -128,7 +128,7 @@ SPEC = Spec(
     table=table,
     posters=({"rho": 0.8}, {"rho": 1.2}, {"rho": 3.0}),
     limits=lambda s: {"rho": (0.0, RHO_HIGH.get(s["activation"], 3.0))},
-    training=Training(_race, RacePicture, race_sentence, _seconds),
+    training=Training(_race, RacePicture, race_sentence, _seconds, needs=("task",)),
 )
 
 
@@ -144,9 +144,10 @@ def spectral_radius(
     settings: rho (0 to 3, for sigmoid to 20), activation ("linear", "sigmoid", "tanh", "relu"),
     hidden_size, seq_len, non_normality (0 normal, 1 Gaussian), input (True or False), seed, task
     ("temporal order" or "sunspots") and clip_threshold; the last two are for Train now. show: names
-    of the controls to show, None for all. model, x: your own nn.RNN, nn.LSTM or nn.GRU and a batch
-    for it; the controls are then `scale`, a factor on all recurrent weights, and for an LSTM
-    `forget_bias`, added to its own. Raises `ValueError` for a bad setting.
+    of the controls to show, None for all; Train now is there when `task` is. model, x: your own
+    nn.RNN, nn.LSTM or nn.GRU and a batch for it; the controls are then `scale`, a factor on all
+    recurrent weights, and for an LSTM `forget_bias`, added to its own. Raises `ValueError` for a
+    bad setting.
     """
     if model is None and x is None:
         return Lab(SPEC, settings, show)

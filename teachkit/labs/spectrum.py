@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,8 @@ class SpectrumPicture:
             decades_axis(curve)
             curve.set(xlabel="steps back in time, k")
             lines = {
-                "bound": ("bound  (gamma sigma_max)$^k$", ":"),
-                "prediction": ("eigenvalues alone  (gamma rho)$^k$", "--"),
+                "bound": ("bound ($\\gamma\\,\\sigma_{max})^k$", ":"),
+                "prediction": ("eigenvalues alone ($\\gamma\\,\\rho)^k$", "--"),
                 "gradient": ("true gradient", "-"),
             }
             self._lines = {
@@ -119,10 +119,10 @@ class SpectrumPicture:
             )  # fmt: skip
             # Above the axes: inside, it would hide a curve at some setting or other.
             above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.995), "borderpad": 0.2}
-            spacing = {"columnspacing": 1.0, "handlelength": 1.8, "handletextpad": 0.5}
+            spacing = {"columnspacing": 0.9, "handlelength": 1.8, "handletextpad": 0.5}
             curve.legend(ncols=3, **above, **spacing)
             plane.legend(ncols=3, **above, **spacing | {"handlelength": 1.3})
-            self.figure.subplots_adjust(0.07, 0.14, 0.985, 0.9, wspace=0.26)
+            self.figure.subplots_adjust(0.08, 0.14, 0.985, 0.9, wspace=0.26)
         self.artists = [self._gamma, self._radius, self._dots, *self._lines.values(), self._note]
         self._frame: tuple[Any, ...] = ()
 
@@ -159,8 +159,8 @@ class SpectrumPicture:
             self._plane.set(xlim=(-limit, limit), ylim=(-limit, limit))
             self._plane.set_xlabel(f"{result.panel}, real part")
             self._curve.set(xlim=(0, len(k) - 1), ylim=(low, high))
-            for patch, y in zip(self._shade, (high, low), strict=True):
-                patch.set_bounds(0, 0, 1, y)
+            for patch, edge in zip(self._shade, (high, low), strict=True):
+                patch.set_bounds(0, 0, 1, edge)
             self._edge.set_visible(high > 308)
         return changed
 

@@ -1,5 +1,7 @@
 """The lab of the forget bias: PyTorch's own LSTM, and what its forget gate alone predicts."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,8 @@ def test_the_horizon_is_said_and_drawn():
     assert at == [pytest.approx(21.0855, rel=1e-4)]
 
 
-def test_a_gradient_that_dies_is_told_in_words():
+def test_a_gradient_far_below_single_precision_is_not_called_zero():
     lab = open_lab("forget_bias", forget_bias=-3.0, seq_len=300)
-    assert "the gradient to the cell state is below float range (exactly 0)" in lab.sentence
+    assert 0 < lab.result.growth[-1] < 1e-200
+    assert re.search(r"the gradient to the cell state is \d\.\de2\d\d times smaller", lab.sentence)
+    assert "the forget gate alone predicts below float range (exactly 0)" in lab.sentence
