@@ -111,6 +111,7 @@ def test_every_call_is_kept_in_order():
     assert clip.records == made
     assert [record.clipped for record in clip.records] == [True, False]
     assert Clipper().records == []
+    assert (Clipper().method, Clipper().threshold) == ("norm", 1)
 
 
 @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: m.parameters(), lambda m: m.weight])

@@ -1,5 +1,7 @@
 """The stand-in for Colab: a kernel with Colab's versions in front of this environment's."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +62,24 @@ def test_a_notebook_runs_on_colabs_versions(tmp_path):
     assert executable == sys.executable
     assert not places.pop("torch").startswith(str(COLAB))
     assert all(place.startswith(str(COLAB)) for place in places.values())
+
+
+def test_the_labs_pass_their_tests_on_colabs_versions():
+    run = """
+import ipywidgets, IPython, pytest, sys
+code = pytest.main(sys.argv[1:])
+print("ipywidgets", ipywidgets.__version__, "IPython", IPython.__version__)
+sys.exit(code)
+"""
+    # Colab's Matplotlib calls pyparsing by names that a newer pyparsing warns of, in quotes.
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore:':DeprecationWarning"]
+    ran = subprocess.run(
+        [sys.executable, "-c", run, "tests/labs", *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(COLAB)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "ipywidgets 7.7.1 IPython 7.34.0" in ran.stdout
+    assert " passed" in ran.stdout

@@ -3,7 +3,6 @@
 
 import copy
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 from teachkit import dynamics
@@ -31,102 +29,7 @@ from teachkit.spectra import (
     matrix_with_eigenvalues,
     with_spectral_radius,
 )
-
-DOUBLE = torch.float64
-T, B, SIZE, H = 6, 2, 3, 4
-LAYERS: dict[str, tuple[type, dict[str, Any]]] = {
-    "rnn": (nn.RNN, {}),
-    "relu, no bias": (nn.RNN, {"nonlinearity": "relu", "bias": False}),
-    "deep rnn": (nn.RNN, {"num_layers": 2, "bidirectional": True}),
-    "lstm": (nn.LSTM, {}),
-    "deep lstm": (nn.LSTM, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
-    "projected lstm": (nn.LSTM, {"num_layers": 2, "proj_size": 2}),
-    "gru": (nn.GRU, {"bias": False}),
-    "deep gru": (nn.GRU, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
-    "sigmoid": (ElmanRNN, {"nonlinearity": "sigmoid", "batch_first": True}),
-    "linear": (ElmanRNN, {"nonlinearity": "linear"}),
-}
-PLACES = [
-    (name, layer, reverse)
-    for name, (_, options) in LAYERS.items()
-    for layer in range(options.get("num_layers", 1))
-    for reverse in (False, True)[: 1 + options.get("bidirectional", False)]
-]
-
-
-def make(name):
-    """Return a layer, a batch in the layer's layout, and a random initial state."""
-    kind, options = LAYERS[name]
-    rnn = kind(SIZE, H, dtype=DOUBLE, **options)
-    for parameter in rnn.parameters():
-        nn.init.uniform_(parameter, -1, 1)
-    count = rnn.num_layers * (1 + rnn.bidirectional)
-    h0 = torch.randn(count, B, rnn.proj_size or H, dtype=DOUBLE)
-    state = (h0, torch.randn(count, B, H, dtype=DOUBLE)) if kind is nn.LSTM else h0
-    shape = (B, T, SIZE) if rnn.batch_first else (T, B, SIZE)
-    return rnn, torch.randn(shape, dtype=DOUBLE), state
-
-
-# --- the reference ---------------------------------------------------------------------------
-
-
-def part(rnn, layer, reverse):
-    """Return one layer in one direction as a real PyTorch layer of its own."""
-    suffix = f"_l{layer}" + ("_reverse" if reverse else "")
-    weights = {
-        name.removesuffix(suffix) + "_l0": value
-        for name, value in rnn.state_dict().items()
-        if name.endswith(suffix)
-    }
-    options = {"proj_size": rnn.proj_size} if isinstance(rnn, nn.LSTM) else {}
-    if isinstance(rnn, nn.RNN):
-        options = {"nonlinearity": rnn.nonlinearity}
-    size = weights["weight_ih_l0"].shape[1]
-    single = type(rnn)(size, rnn.hidden_size, bias=rnn.bias, dtype=DOUBLE, **options)
-    single.load_state_dict(weights)
-    return single
-
-
-def forget_gate(single, x_t, h):
-    gates = x_t @ single.weight_ih_l0.T + h @ single.weight_hh_l0.T
-    gates = gates + single.bias_ih_l0 + single.bias_hh_l0
-    return torch.sigmoid(gates.chunk(4, -1)[1]).detach()
-
-
-def walk(rnn, x, state, watched, delta_h, delta_c):
-    """Run the layer step by step and add delta_h[t] to h_t and delta_c[t] to c_t of one part.
-
-    Returns the outputs, and the input and the states of the watched part.
-    """
-    sequence = x.transpose(0, 1) if rnn.batch_first else x
-    seen = None
-    for layer in range(rnn.num_layers):
-        halves = []
-        for reverse in (False, True)[: 1 + rnn.bidirectional]:
-            here = (layer, reverse) == watched
-            single = part(rnn, layer, reverse)
-            index = layer * (1 + rnn.bidirectional) + reverse
-            lstm = isinstance(rnn, nn.LSTM)
-            h = (state[0] if lstm else state)[index][None]
-            c = state[1][index][None] if lstm else None
-            if here:
-                h, c = h + delta_h[0], c + delta_c[0] if lstm else None
-            own = sequence.flip(0) if reverse else sequence
-            hs, cs = [h], [c]
-            for t, x_t in enumerate(own, 1):
-                if here and lstm:  # what f times larger c_(t-1) adds to c_t reaches h_t as well
-                    c = c + delta_c[t] / forget_gate(single, x_t, h)
-                _, after = single(x_t[None], (h, c) if lstm else h)
-                h, c = after if lstm else (after, None)
-                h = h + delta_h[t] if here else h
-                hs.append(h)
-                cs.append(c)
-            if here:
-                seen = own.detach(), hs, cs
-            out = torch.cat(hs[1:])
-            halves.append(out.flip(0) if reverse else out)
-        sequence = torch.cat(halves, -1)
-    return (sequence.transpose(0, 1) if rnn.batch_first else sequence), seen
+from tests.reference import DOUBLE, PLACES, SIZE, B, H, T, elman, make, silence, walk
 
 
 def reference_gradients(rnn, x, state, watched, loss):
@@ -137,33 +40,6 @@ def reference_gradients(rnn, x, state, watched, loss):
     value = loss(outputs)
     grads = torch.autograd.grad(value, (delta_h, delta_c), allow_unused=True)
     return value.item(), *(None if g is None else g.flatten(1).norm(dim=1) for g in grads)
-
-
-def reference_jacobians(rnn, x, state, watched):
-    """Return d state_T / d state_t for t = 0 ... T: (T + 1, B, S, S), through the real layer."""
-    zeros = torch.zeros(T + 1)
-    _, (own, hs, cs) = walk(rnn, x, state, watched, zeros, zeros)
-    single = part(rnn, *watched)
-    lstm = isinstance(rnn, nn.LSTM)
-    width = hs[0].shape[-1]
-
-    def rest(t, b, state):
-        """Run the steps after t of one sequence from a state vector."""
-        if t == T:
-            return state
-        parts = tuple(s[None, None] for s in (state[:width], state[width:]))
-        _, last = single(own[t:, b : b + 1].contiguous(), parts if lstm else parts[0])
-        return torch.cat([s.flatten() for s in last]) if lstm else last.flatten()
-
-    products = torch.stack(
-        [
-            jacobian(lambda s, t=t, b=b: rest(t, b, s), torch.cat([s[0, b] for s in pair]))
-            for t in range(T + 1)
-            for pair in [[hs[t].detach(), cs[t].detach()] if lstm else [hs[t].detach()]]
-            for b in range(B)
-        ]
-    )
-    return products.unflatten(0, (T + 1, B)), own, hs
 
 
 def default_loss(rnn, reverse):
@@ -199,29 +75,6 @@ def test_gradients_are_those_of_injected_deltas(name, layer, reverse, loss):
         assert found.dL_dc0 is None
     assert_close(found.growth, dh.flip(0) / dh[-1])
     assert not found.beyond_float_range
-
-
-@pytest.mark.parametrize(("name", "layer", "reverse"), PLACES)
-def test_jacobians_are_those_of_autograd_through_the_layer(name, layer, reverse):
-    rnn, x, state = make(name)
-    expected, own, hs = reference_jacobians(rnn, x, state, (layer, reverse))
-    products = jacobian_products(rnn, x, state, layer=layer, reverse=reverse)
-    assert_close(products.matrices * products.log_scale.exp()[..., None, None], expected)
-    singular = torch.from_numpy(np.linalg.svd(expected.detach().numpy())[1])
-    assert_close(products.singular_values, singular, rtol=1e-6, atol=1e-12)
-
-    found = gradient_through_time(rnn, x, state, layer=layer, reverse=reverse)
-    assert_close(found.h, torch.cat(hs).detach())
-    width = hs[0].shape[-1]
-    norms = torch.linalg.matrix_norm(expected[..., :width, :width], 2).amax(1)
-    assert_close(found.jacobian_norm, norms[1:])
-    if not isinstance(rnn, nn.LSTM):
-        return
-    # d c_T / d c_(t-1) with h_(t-1) held passes through c_t alone: (total at t) times diag(f_t)
-    single = part(rnn, layer, reverse)
-    forget = torch.stack([forget_gate(single, own[t], hs[t][0]) for t in range(T)])
-    total = expected[:-1, :, width:, width:] / forget[..., None, :]
-    assert_close(found.jacobian_norm_c, torch.linalg.matrix_norm(total, 2).amax(1))
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
@@ -270,20 +123,6 @@ def test_a_loss_at_an_early_step_leaves_later_states_without_gradient():
 
 
 # --- known answers ---------------------------------------------------------------------------
-
-
-def elman(W, **options):
-    """Return an Elman layer without input or bias around a given W_hh."""
-    W = torch.as_tensor(W, dtype=options.pop("dtype", DOUBLE))
-    rnn = ElmanRNN(1, len(W), bias=False, dtype=W.dtype, **options)
-    with torch.no_grad():
-        rnn.weight_ih_l0.zero_()
-        rnn.weight_hh_l0.copy_(W)
-    return rnn
-
-
-def silence(steps, dtype=DOUBLE):
-    return torch.zeros(steps, 1, 1, dtype=dtype)
 
 
 def test_eigenvalues_0_and_a_gradient_that_doubles():
@@ -341,17 +180,6 @@ def test_states_beyond_float_range_do_not_hide_the_explosion(activation):
 def test_norms_of_huge_entries_do_not_overflow():
     norms = dynamics._norms([torch.tensor([3e200, 4e200], dtype=DOUBLE), torch.zeros(2)])
     assert norms.tolist() == pytest.approx([5e200, 0])
-
-
-def test_block_splits_the_state_of_an_lstm():
-    rnn, x, state = make("lstm")
-    products = jacobian_products(rnn, x, state)
-    assert products.sizes == (H, H)
-    h_block = products.block("h")
-    assert torch.equal(h_block.matrices, products.matrices[..., :H, :H])
-    assert h_block.sizes == products.block("c").sizes == (H,)
-    eye = torch.eye(H, dtype=DOUBLE).expand(B, H, H)
-    assert torch.equal(products.block("c").matrices[-1], eye)
 
 
 @pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0, 5.0])
@@ -551,7 +379,6 @@ def test_a_loss_that_is_not_a_scalar_with_a_gradient_is_named(loss):
             lambda: gradient_through_time(RNN, X).jacobian_norm_c,
             "jacobian_norm_c needs an nn.LSTM; this layer has no cell state",
         ),
-        (lambda: jacobian_products(RNN, X).block("c"), "state must be one of 'h', but 'c' was"),
         (lambda: lyapunov_exponents(nn.Linear(1, 1), X), "rnn must be an nn.RNN, nn.LSTM or"),
         (lambda: lyapunov_exponents(RNN, X, count=3), "count must be a whole number .* at most 2"),
         (lambda: lyapunov_exponents(RNN, X, count=0), "count must be a whole number of at least 1"),

@@ -41,17 +41,15 @@ tk.seed_everything(0)
 
 # %%
 x = torch.zeros(50, 1, 1)  # 50 steps, one sequence, one silent input
-figure, ax = plt.subplots(figsize=(8, 3.4))
+figure, ax = plt.subplots(figsize=(9.2, 3.4))
 for rho, key in [(0.9, "vanish"), (1.0, "critical"), (1.1, "explode")]:
     rnn = tk.make_elman(hidden_size=64, rho=rho, activation="linear")
     growth = tk.gradient_through_time(rnn, x).growth
-    curves = {
-        f"rho = {rho}: {growth[-1]:.2g} after 50 steps": growth,
-        f"{rho}$^k$": tk.linear_prediction(rho, 50),
-    }
-    tk.plots.gradient_curves(ax, curves, colors=[tk.plots.COLORS[key]] * 2, styles=["-", ":"])
-ax.set_title("true gradient of a linear network, and rho$^k$")
-ax.legend(ncols=3, fontsize=8)
+    label, color = f"rho = {rho}: {growth[-1]:.2g} after 50 steps", tk.plots.COLORS[key]
+    tk.plots.gradient_curves(ax, {label: growth}, colors=[color])
+    tk.plots.gradient_curves(ax, {"_": tk.linear_prediction(rho, 50)}, colors=[color], styles=[":"])
+ax.set_title("true gradient of a linear network; dotted: rho$^k$")
+ax.legend()
 plt.show()
 
 # %% [markdown]
@@ -135,7 +133,7 @@ tk.labs.spectral_radius(model=my_lstm, x=my_batch)
 # %%
 A = torch.tensor([[0.9, 5.0], [0.0, 0.9]], dtype=torch.float64)
 norms = [torch.linalg.matrix_norm(torch.linalg.matrix_power(A, t), 2).item() for t in range(101)]
-figure, ax = plt.subplots(figsize=(8, 3.2))
+figure, ax = plt.subplots(figsize=(9.2, 3.2))
 curves = {"norm of $A^t$": norms, "$0.9^t$": tk.linear_prediction(0.9, 100)}
 tk.plots.gradient_curves(
     ax, curves, colors=["#1A1A1A", tk.plots.COLORS["prediction"]], styles=["-", "--"]
@@ -162,7 +160,7 @@ plt.show()
 # all Jacobians $\partial h_T/\partial h_t$ show what happens in it:
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.2), sharey=True)
 for ax, nu, title in zip(axes, (0.0, 1.0), ("normal W_hh", "Gaussian W_hh"), strict=True):
     rnn = tk.make_elman(32, rho=1.0, activation="linear", non_normality=nu, dtype=torch.float64)
     values = tk.jacobian_products(rnn, torch.zeros(50, 1, 1, dtype=torch.float64)).singular_values
@@ -210,7 +208,7 @@ rnn, h_star = tk.nilpotent_counterexample()
 x30 = torch.zeros(30, 1, 1, dtype=torch.float64)
 starts = {"h0 = (0, 1/2)": h_star, "h0 = (0, 0)": torch.zeros_like(h_star)}
 curves = {name: tk.gradient_through_time(rnn, x30, h0).growth for name, h0 in starts.items()}
-figure, ax = plt.subplots(figsize=(8, 3.2))
+figure, ax = plt.subplots(figsize=(9.2, 3.2))
 tk.plots.gradient_curves(ax, curves, colors=[tk.plots.COLORS["explode"], tk.plots.COLORS["vanish"]])
 ax.set_title(
     f"both eigenvalues of W_hh are 0; after 30 steps: {curves['h0 = (0, 1/2)'][-1]:.2g} times larger"
@@ -286,7 +284,7 @@ tk.check.exploding_sigmoid(rho)
 
 # %%
 rhos = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0]
-figure, ax = plt.subplots(figsize=(8, 3.4))
+figure, ax = plt.subplots(figsize=(9.2, 3.4))
 ax.plot(
     rhos,
     torch.tensor(rhos).log(),
@@ -317,7 +315,7 @@ plt.show()
 # %%
 task = tk.TemporalOrder(seq_len=50)
 inputs, target = next(tk.batches(task, batch_size=32))
-figure, ax = plt.subplots(figsize=(8, 3.2))
+figure, ax = plt.subplots(figsize=(9.2, 3.2))
 model = tk.SequenceModel(tk.make_elman(64, rho=2.0, input_size=6), 4)
 for label, key, factor in [("head", "gradient", 1), ("head x 10", "explode", 10)]:
     with torch.no_grad():
@@ -402,7 +400,7 @@ tk.check.horizon_100(forget_bias)
 # %%
 results = tk.load_results("temporal_order")
 variants = list(results.attrs["variants"])
-figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), width_ratios=(1.25, 1))
+figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.6), width_ratios=(1.25, 1))
 solved = tk.experiments.solved_share(results)
 tk.plots.solved_by_rho(axes[0], solved, variants).set_title(
     "solved (accuracy 99 %), 16 seeds, 95 % intervals", fontsize=10

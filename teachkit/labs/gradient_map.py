@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 
 from ..dynamics import gradient_map as measure_map
 from ..models import ACTIVATIONS, make_elman
@@ -90,8 +91,12 @@ class MapPicture:
             self._axes = self.figure.subplots(1, len(ACTIVATIONS))
             self.figure.subplots_adjust(0.065, 0.17, 0.885, 0.9, wspace=0.3)
             self._images: list[Any] = []
+            edge = Stroke(linewidth=3.6, foreground="white")  # seen on dark cells too
             self._lines = [
-                ax.axhline(0, color=INK, linewidth=1.6, linestyle="--") for ax in self._axes
+                ax.axhline(
+                    0, color=INK, linewidth=1.6, linestyle="--", path_effects=[edge, Normal()]
+                )
+                for ax in self._axes
             ]
         self.artists = self._lines
         self._shown: Any = None

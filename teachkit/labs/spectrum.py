@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..plots import COLORS, decades_axis, log10, snap_decades, style
 
@@ -58,8 +59,10 @@ def sentence(result: Spectrum) -> str:
     T = len(result.growth) - 1
     text = f"{result.lead}: after {T} steps the gradient is {in_words(result.growth[-1])}"
     if result.prediction is not None and result.bound is not None:
-        text += f"; the eigenvalues alone predict {in_words(result.prediction[-1])}"
-        text += f", and no more than {in_words(result.bound[-1])} is possible"
+        text += f"; the eigenvalues alone predict it to be {in_words(result.prediction[-1])}; "
+        most = result.bound[-1]
+        possible = f"{in_words(most)} is the most that is possible"
+        text += possible if math.isfinite(most) else "the bound is beyond float range"
     return text + "."
 
 
@@ -96,6 +99,7 @@ class SpectrumPicture:
             )
             decades_axis(curve)
             curve.set(xlabel="steps back in time, k")
+            curve.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             lines = {
                 "bound": ("bound ($\\gamma\\,\\sigma_{max})^k$", ":"),
                 "prediction": ("eigenvalues alone ($\\gamma\\,\\rho)^k$", "--"),
@@ -117,13 +121,18 @@ class SpectrumPicture:
                 0.985, 0.5, "", transform=curve.transAxes, ha="right", va="center", fontsize=10,
                 color=COLORS["explode"], fontweight="bold",
             )  # fmt: skip
+            self._lead = curve.text(
+                0.985, 0, "", transform=curve.transAxes, ha="right", fontsize=10, fontweight="bold",
+                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 2.5},
+            )  # fmt: skip
             # Above the axes: inside, it would hide a curve at some setting or other.
             above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.995), "borderpad": 0.2}
             spacing = {"columnspacing": 0.9, "handlelength": 1.8, "handletextpad": 0.5}
-            curve.legend(ncols=3, **above, **spacing)
+            self._legend = {"ncols": 3, **above, **spacing}
             plane.legend(ncols=3, **above, **spacing | {"handlelength": 1.3})
-            self.figure.subplots_adjust(0.08, 0.14, 0.985, 0.9, wspace=0.26)
-        self.artists = [self._gamma, self._radius, self._dots, *self._lines.values(), self._note]
+            self.figure.subplots_adjust(0.08, 0.14, 0.975, 0.9, wspace=0.26)
+        self.artists = [self._gamma, self._radius, self._dots, *self._lines.values()]
+        self.artists += [self._note, self._lead]
         self._frame: tuple[Any, ...] = ()
 
     def update(self, result: Spectrum) -> bool:
@@ -144,6 +153,9 @@ class SpectrumPicture:
             highest = max(highest, min(levels["prediction"][-1], 2 * highest + 3))
             lowest = min(lowest, max(levels["prediction"][-1], 2 * lowest - 3))
         up, down = highest == math.inf, lowest == -math.inf
+        self._lead.set_text(result.lead)
+        # In the corner that the gradient does not run into.
+        self._lead.set_y(0.045 if levels["gradient"][-1] > 0 else 0.91)
         self._note.set_text(
             "beyond float range" if up else "below float range: exactly 0" if down else ""
         )
@@ -152,12 +164,13 @@ class SpectrumPicture:
         reach = max(result.rho, wide, 1.0)
         ends = (1.6, 3.3, 5.0, 10.0, 21.0)
         limit = next((end for end in ends if reach <= 0.97 * end), 1.1 * reach)
-        frame = (result.panel, len(k), low, high, limit)
+        frame = (result.panel, tuple(levels), len(k), low, high, limit)
         changed = frame != self._frame
         if changed:
             self._frame = frame
             self._plane.set(xlim=(-limit, limit), ylim=(-limit, limit))
-            self._plane.set_xlabel(f"{result.panel}, real part")
+            self._plane.set_xlabel(f"real part  ({result.panel})")
+            self._curve.legend(handles=[self._lines[key] for key in levels], **self._legend)
             self._curve.set(xlim=(0, len(k) - 1), ylim=(low, high))
             for patch, edge in zip(self._shade, (high, low), strict=True):
                 patch.set_bounds(0, 0, 1, edge)

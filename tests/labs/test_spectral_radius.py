@@ -263,14 +263,14 @@ def test_a_bad_own_model_is_refused_at_once(arguments, said):
 
 def recorded(lab):
     """Open a lab whose training also goes into a list."""
-    seen, training = [], lab.spec.training
+    seen, training = [], lab.training
 
     def start(settings):
         for done, race in training.start(settings):
             seen.append((done, race))
             yield done, race
 
-    lab.spec = replace(lab.spec, training=replace(training, start=start))
+    lab.training = replace(training, start=start)
     assert lab.widget is not None
     return lab, seen
 
@@ -304,7 +304,7 @@ def test_train_now_really_trains_and_clipping_saves_the_run():
     assert race.plain.loss[0] == race.clipped.loss[0]
     assert np.mean(race.plain.loss[-50:]) > 2 * np.mean(race.clipped.loss[-50:])
     said = words(lab.training_view.value)
-    assert said == lab.spec.training.sentence(race)
+    assert said == lab.training.sentence(race)
     assert "temporal order, after 1000 steps" in said
     assert lab.progress.value == 1.0
     assert lab.estimate.value.startswith("done in ")
@@ -317,7 +317,7 @@ def test_a_training_is_the_same_every_time():
     settings = spectral_radius(seq_len=10, hidden_size=8, seed=4).settings
     losses = []
     for _ in range(2):
-        steps = spectral_radius().spec.training.start(settings)
+        steps = spectral_radius().training.start(settings)
         losses.append([list(race.plain.loss) for _, race in islice(steps, 5)][-1])
     assert losses[0] == losses[1]
 
@@ -347,8 +347,7 @@ def test_sliders_move_while_a_training_runs_and_stop_keeps_what_it_reached():
     assert 0 < lab.progress.value < 1
     assert lab.error is None
     # The training kept the settings that it was started with.
-    expected = spectral_radius(**{**settings, "rho": 1.2}).spec.training.start(settings)
-    _, again = next(iter(expected))
+    _, again = next(lab.training.start(settings))
     assert seen[0][1].plain.loss[0] == again.plain.loss[0]
     time.sleep(0.2)
     assert len(seen[-1][1].clipped) == reached  # nothing goes on in the background
@@ -381,6 +380,13 @@ def test_stop_without_a_training_does_nothing():
     check_shown(lab)
 
 
+def test_a_lab_that_hides_the_task_has_no_training():
+    lab = open_lab("spectral_radius", show=["rho", "activation"])
+    assert not hasattr(lab, "train_button")
+    with pytest.raises(ValueError, match="nothing to train"):
+        lab.train()
+
+
 def test_sunspots_can_be_trained_on_too():
     lab, seen = recorded(spectral_radius(task="sunspots", seq_len=30, hidden_size=8))
     lab.train()
@@ -407,8 +413,8 @@ def test_an_error_in_training_is_one_sentence_and_the_lab_goes_on():
         yield from islice(training.start(settings), 2)
         raise RuntimeError("out of <memory>")
 
-    training = lab.spec.training
-    lab.spec = replace(lab.spec, training=replace(training, start=start))
+    training = lab.training
+    lab.training = replace(training, start=start)
     shown = lab.widget.children[1].value
     lab.train()
     finish(lab)
@@ -419,7 +425,7 @@ def test_an_error_in_training_is_one_sentence_and_the_lab_goes_on():
     assert (lab.train_button.disabled, lab.stop_button.disabled) == (False, True)
     lab.controls["rho"].value = 0.5
     check_shown(lab)
-    lab.spec = replace(lab.spec, training=training)
+    lab.training = training
     lab.train()
     lab.stop()
     assert lab.error is None
@@ -447,7 +453,7 @@ def test_moves_from_many_threads_end_at_the_last():
 
 def test_the_estimate_is_a_time_on_this_machine():
     lab = open_lab("spectral_radius", seq_len=30)
-    seconds = lab.spec.training.seconds(lab.settings)
+    seconds = lab.training.seconds(lab.settings)
     assert 0.5 < seconds < 120
     assert lab.estimate.value.startswith("takes about ")
-    assert lab.spec.training.seconds({**lab.settings, "seq_len": 60}) == pytest.approx(2 * seconds)
+    assert lab.training.seconds({**lab.settings, "seq_len": 60}) == pytest.approx(2 * seconds)
