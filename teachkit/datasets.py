@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -111,11 +112,10 @@ class Task(Protocol):
 
 
 def batches(task: Task, batch_size: int = 32, *, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of a task for ever; the same seed gives the same batches."""
+    """Return an endless iterator over batches of a task; the same seed gives the same batches."""
     batch_size = check_count("batch_size", batch_size)
     generator = torch.Generator().manual_seed(check_count("seed", seed, low=0))
-    while True:
-        yield task.batch(batch_size, generator)
+    return (task.batch(batch_size, generator) for _ in itertools.count())
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class TemporalOrder:
     chance: float = math.log(4)
 
     def __post_init__(self) -> None:
-        check_count("seq_len", self.seq_len, low=10)
+        object.__setattr__(self, "seq_len", check_count("seq_len", self.seq_len, low=10))
 
     def batch(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw a batch: x (T, B, 6) float32, target (B,) int64."""
@@ -178,7 +178,7 @@ class Forecast:
     chance: float = 1.0  # the variance of the standardised series
 
     def __post_init__(self) -> None:
-        check_count("seq_len", self.seq_len, low=2, high=600)
+        object.__setattr__(self, "seq_len", check_count("seq_len", self.seq_len, low=2, high=600))
 
     def batch(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw windows of the training part: x (T, B, 1) float32, target (B, 1) float32."""

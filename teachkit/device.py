@@ -21,10 +21,10 @@ from .errors import check_choice, check_count
 REFERENCE_STEP_SECONDS = 1.3e-3
 
 
-def choose_device(prefer: str | torch.device | None = None) -> torch.device:
+def choose_device(device: str | torch.device | None = None) -> torch.device:
     """Choose where to train: the GPU if there is one, else the CPU.
 
-    prefer: "cpu", "cuda" or "mps" to insist. Raises `ValueError` when that device is unknown or
+    device: "cpu", "cuda" or "mps" to insist. Raises `ValueError` when that device is unknown or
     this machine has none. Taught in chapter 00.
     """
     available = ["cpu"]
@@ -32,16 +32,16 @@ def choose_device(prefer: str | torch.device | None = None) -> torch.device:
         available.insert(0, "mps")
     if torch.cuda.is_available():
         available.insert(0, "cuda")
-    if prefer is None:
+    if device is None:
         return torch.device(available[0])
-    kind = str(prefer).split(":")[0]
+    kind = str(device).split(":")[0]
     check_choice("device", kind, ["cpu", "cuda", "mps"])
     if kind not in available:
         raise ValueError(
             f"device must be available here, but {kind!r} was given; "
             f"this machine has {', '.join(available)}."
         )
-    return torch.device(prefer)
+    return torch.device(device)
 
 
 def seed_everything(seed: int) -> torch.Generator:

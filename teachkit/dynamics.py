@@ -59,7 +59,10 @@ class GradientThroughTime:
 
     @property
     def beyond_float_range(self) -> bool:
-        """Whether a norm left float range, upwards (infinity) or downwards (0)."""
+        """Whether a norm left float range, upwards (infinity) or downwards (0).
+
+        A norm of 0 has left it, or was never more: all units of a ReLU network may be off.
+        """
         norms = torch.cat([self.dL_dh, torch.tensor([self.dL_dh0], dtype=torch.float64)])
         return bool((~torch.isfinite(norms) | (norms == 0)).any())
 

@@ -11,6 +11,8 @@ import torch
 
 def describe(value: Any) -> str:
     """Return a short description of a value, fit for an error message."""
+    if isinstance(value, (tuple, list)) and any(hasattr(v, "shape") for v in value):
+        return f"({', '.join(map(describe, value))})"
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"{type(value).__name__} of shape {tuple(shape)}"

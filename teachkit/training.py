@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -28,8 +27,9 @@ class History:
 
     loss: of each batch, before the update. grad_norm: global L2 norm before clipping. clipped:
     whether the clipper changed the gradient. score: {step: value}, where a score was asked for.
-    status: "running", "finished", "stopped", "interrupted" or "diverged" (the loss left float
-    range; the step after it would only spread the NaN). seconds: wall time.
+    status: "running", "finished", "stopped", "interrupted", "exhausted" (the loader was an iterator
+    and ended) or "diverged" (the loss left float range; a further step would only spread it).
+    seconds: wall time.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -74,14 +74,14 @@ def fit(
 ) -> History:
     """Train `model` for `steps` updates and return what happened.
 
-    loader: yields (x, target); it is started again when it ends. loss: (output, target) -> scalar.
-    clipper: called between `backward()` and `step()`. score: called on the model every
-    `score_every` steps and at the end. device: None keeps the model where it is; "cuda" and the
-    like move it. num_threads: CPU threads (1 is fastest for small networks; None measures, on a
-    loader that can be started again), restored afterwards. on_step: sees the growing history after
-    each step. Setting `stop`, or the notebook's stop button, ends training with the history so
-    far. A loss that is not finite ends it as "diverged". Raises `ValueError` for steps below 1, an
-    empty loader or a loss that is not a scalar. Taught in chapter 04.
+    loader: yields (x, target); it is started again when it ends, unless it is an iterator. loss:
+    (output, target) -> scalar. clipper: called between `backward()` and `step()`. score: called on
+    the model every `score_every` steps and at the end. device: None keeps the model where it is;
+    "cuda" and the like move it. num_threads: CPU threads (1 is fastest for small networks; None
+    measures, on a loader that can be started again), restored afterwards. on_step: sees the growing
+    history after each step. Setting `stop`, or the notebook's stop button, ends training with the
+    history so far. A loss that is not finite ends it as "diverged". Raises `ValueError` for steps
+    below 1, an empty loader or a loss that is not a scalar. Taught in chapter 04.
     """
     steps = check_count("steps", steps)
     score_every = check_count("score_every", score_every)
@@ -97,22 +97,24 @@ def fit(
     )
     with threads(num_threads), _bar(steps, progress) as bar:
         try:
-            for _ in islice(run, steps):
+            while len(history) < steps:
+                if stop is not None and stop.is_set():
+                    history.status = "stopped"
+                    break
+                if next(run, None) is None:
+                    break
                 if score is not None and len(history) % score_every == 0:
                     history.score[len(history) - 1] = _evaluate(model, score)
                 bar.update()
                 if on_step is not None:
                     on_step(history)
-                if stop is not None and stop.is_set():
-                    history.status = "stopped"
-                    break
-            else:
-                history.status = "diverged" if history.status == "diverged" else "finished"
+            last = len(history) - 1
+            if score is not None and last >= 0 and last not in history.score:
+                history.score[last] = _evaluate(model, score)
         except KeyboardInterrupt:
             history.status = "interrupted"
-        last = len(history) - 1
-        if score is not None and last >= 0 and last not in history.score:
-            history.score[last] = _evaluate(model, score)
+    if history.status == "running":
+        history.status = "finished"
     return history
 
 
@@ -128,7 +130,8 @@ def train_steps(
     """Train step by step: yield the growing history after each update, without end.
 
     `fit` drives this to a number of steps; a lab drives two at once to compare them live. Ends
-    only when the loss is not finite, with the status "diverged". Arguments are those of `fit`.
+    only when the loss is not finite ("diverged") or a loader that is an iterator has no more
+    batches ("exhausted"). Arguments are those of `fit`.
     """
     history = History() if history is None else history
     where = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -140,6 +143,7 @@ def train_steps(
         yield history
         if history.status == "diverged":
             return
+    history.status = "exhausted"
 
 
 def _step(
@@ -184,6 +188,8 @@ def _cycle(loader: Iterable[Batch]) -> Iterator[Batch]:
             yield batch
         if empty:
             raise ValueError("loader must yield at least one (x, target) batch, but it is empty.")
+        if isinstance(loader, Iterator):
+            return
 
 
 def _measure_threads(

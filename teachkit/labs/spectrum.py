@@ -43,12 +43,12 @@ def in_words(factor: float) -> str:
     """Say a growth factor: "9.1e3 times larger", or that it left float range.
 
     >>> in_words(9100.4), in_words(0.5), in_words(0.0)
-    ('9.1e3 times larger', '2.0 times smaller', 'below float range (exactly 0)')
+    ('9.1e3 times larger', '2.0 times smaller', 'exactly 0 (dead, or below float range)')
     """
     if math.isnan(factor) or factor == math.inf:
         return "beyond float range (above 1.8e308)"
     if factor == 0:
-        return "below float range (exactly 0)"
+        return "exactly 0 (dead, or below float range)"
     size = Decimal(factor) if factor >= 1 else 1 / Decimal(factor)  # 1 / 1e-320 is no float
     text = f"{size:.1f}" if size < 100 else f"{size:.1e}".replace("e+", "e")
     return f"{text} times {'larger' if factor >= 1 else 'smaller'}"
@@ -156,9 +156,7 @@ class SpectrumPicture:
         self._lead.set_text(result.lead)
         # In the corner that the gradient does not run into.
         self._lead.set_y(0.045 if levels["gradient"][-1] > 0 else 0.91)
-        self._note.set_text(
-            "beyond float range" if up else "below float range: exactly 0" if down else ""
-        )
+        self._note.set_text("beyond float range" if up else "exactly 0" if down else "")
         self._note.set_color(COLORS["explode" if up else "vanish"])
         low, high = snap_decades(highest, lowest)
         reach = max(result.rho, wide, 1.0)

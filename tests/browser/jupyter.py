@@ -217,10 +217,10 @@ class Notebook:
                     if (cell.type !== 'code') return;
                     for (let k = 0; k < cell.outputs.length; k++) {
                         const output = cell.outputs.get(k).toJSON();
-                        const stream = output.name === 'stderr' ? [output.text].flat().join('') : '';
                         if (output.output_type === 'error')
                             found.push(`cell ${i}: ${output.ename}: ${output.evalue}`);
-                        if (stream) found.push(`cell ${i}: stderr: ${stream}`);
+                        if (output.name === 'stderr')
+                            found.push(`cell ${i}: stderr: ${output.text}`);
                     }
                 });
                 document.querySelectorAll('.teachkit-error').forEach(
@@ -245,12 +245,12 @@ class LabOnPage:
     box: Locator
 
     @classmethod
-    def find(cls, notebook: Notebook, slider: str, *, trains: bool = False) -> LabOnPage:
-        """The first lab that has a slider of this label, and a Train now button where asked."""
+    def find(cls, notebook: Notebook, label: str, *, trains: bool = False) -> LabOnPage:
+        """The first lab with a control of this label, and with Train now where asked."""
         box = notebook.page.locator(".jp-OutputArea-output .widget-vbox").filter(
             has=notebook.page.locator("img[alt]")
         )
-        box = box.filter(has=_label(notebook.page, slider))
+        box = box.filter(has=_label(notebook.page, label))
         if trains:
             box = box.filter(has=notebook.page.get_by_role("button", name="Train now"))
         found = box.first

@@ -48,4 +48,4 @@ def test_a_gradient_far_below_single_precision_is_not_called_zero():
     lab = open_lab("forget_bias", forget_bias=-3.0, seq_len=300)
     assert 0 < lab.result.growth[-1] < 1e-200
     assert re.search(r"the gradient to the cell state is \d\.\de2\d\d times smaller", lab.sentence)
-    assert "the forget gate alone predicts below float range (exactly 0)" in lab.sentence
+    assert "the forget gate alone predicts exactly 0 (dead, or below float range)" in lab.sentence

@@ -1,0 +1,40 @@
+import shutil
+
+import pytest
+
+from tests.browser.jupyter import ROOT, Notebook, chromium, jupyterlab
+
+SIZE = {"width": 1280, "height": 1000}
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory):
+    """JupyterLab over a copy of the chapters: saving a notebook there changes nothing here."""
+    folder = tmp_path_factory.mktemp("chapters")
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(notebook, folder)
+    with jupyterlab(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def open_notebook(lab_server, browser):
+    """Open a notebook in a page of its own, and run all its cells."""
+    pages = []
+
+    def opened(name):
+        page = browser.new_page(viewport=SIZE)
+        pages.append(page)
+        notebook = Notebook(page, lab_server.page(name))
+        notebook.run_all()
+        return notebook
+
+    yield opened
+    for page in pages:
+        page.close()

@@ -1,0 +1,256 @@
+"""Chapter 04 in a real JupyterLab and a real browser: what a reader's hand and eye get."""
+
+import base64
+import re
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.browser import jupyter
+from tests.browser.conftest import SIZE
+from tests.browser.jupyter import LabOnPage
+
+pytestmark = pytest.mark.browser
+
+SCREENSHOTS = jupyter.ROOT / "tests" / "browser" / "screenshots"
+START_RHO = 1.2  # of the chapter's labs
+# Known faults of ipywidgets itself: (axe's rule, what its element looks like).
+UPSTREAM = (
+    ("aria-input-field-name", "noUi-handle"),  # the handle of a slider has no name
+)
+
+
+@pytest.fixture(scope="module")
+def chapter(open_notebook):
+    SCREENSHOTS.mkdir(exist_ok=True)
+    return open_notebook("04_exploding_gradients.ipynb")
+
+
+@pytest.fixture
+def lab(chapter):
+    """The lab of the chapter, back at its start and on the light theme."""
+    chapter.page.set_viewport_size(SIZE)
+    chapter.theme("JupyterLab Light")
+    found = LabOnPage.find(chapter, "activation")
+    found.box.get_by_role("button", name="Reset").click()
+    expect_rho(found, START_RHO)
+    yield found
+    assert chapter.errors() == []
+
+
+@pytest.fixture
+def trainer(chapter):
+    """The lab of the chapter that trains, back at its start."""
+    chapter.page.set_viewport_size(SIZE)
+    found = LabOnPage.find(chapter, "clip threshold", trains=True)
+    found.box.get_by_role("button", name="Reset").click()
+    expect_rho(found, START_RHO)
+    yield found
+    assert chapter.errors() == []
+
+
+def pixels(lab):
+    """The picture as the browser got it."""
+    source = lab.picture.get_attribute("src")
+    return np.asarray(
+        Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
+    )
+
+
+def expect_rho(lab, rho):
+    """Wait until the sentence names this rho, then compare slider, picture and sentence."""
+    expect(lab.sentence).to_have_text(re.compile(rf"^rho = {rho:.2f}, "))
+    assert lab.value("rho") == pytest.approx(rho)
+    text = lab.sentence.inner_text().partition("\ntk.labs")[0]
+    assert lab.picture.get_attribute("alt") == text.strip()
+
+
+def test_the_chapter_ran_without_an_error(chapter):
+    assert chapter.errors() == []
+
+
+def test_the_mouse_drags_rho_and_the_last_position_wins(lab):
+    before, sentence = pixels(lab), lab.sentence.inner_text()
+    lab.drag("rho", [*np.linspace(0.4, 0.95, 25), *np.linspace(0.95, 0.2, 25), 0.62])
+    rho = lab.value("rho")
+    assert rho == pytest.approx(0.62 * 3, abs=0.05)
+    expect_rho(lab, rho)
+    assert lab.sentence.inner_text() != sentence
+    assert not np.array_equal(pixels(lab), before)
+    time.sleep(0.5)  # nothing is left in a queue
+    expect_rho(lab, rho)
+
+
+def test_a_slow_setting_does_not_queue_up(lab):
+    lab.drag("seq_len", [0.3, 0.6, 1.0])
+    lab.drag("rho", list(np.linspace(0.1, 0.9, 40)), pause=0.01)
+    end = time.perf_counter()
+    expect_rho(lab, lab.value("rho"))
+    assert time.perf_counter() - end < 2
+
+
+def test_arrow_keys_move_rho(lab):
+    before = pixels(lab)
+    handle = lab.slider("rho")
+    handle.focus()
+    for _ in range(5):
+        handle.press("ArrowRight")
+    expect_rho(lab, START_RHO + 0.05)
+    assert not np.array_equal(pixels(lab), before)
+    for _ in range(10):
+        handle.press("ArrowLeft")
+    expect_rho(lab, START_RHO - 0.05)
+
+
+def test_reset_returns(lab):
+    before = pixels(lab)
+    lab.drag("rho", [0.9, 1.0])
+    expect_rho(lab, 3.0)
+    lab.box.get_by_role("button", name="Reset").click()
+    expect_rho(lab, START_RHO)
+    np.testing.assert_array_equal(pixels(lab), before)
+
+
+def test_the_choice_of_sigmoid_widens_the_slider(lab):
+    lab.box.get_by_label("activation").select_option("sigmoid")
+    expect(lab.sentence).to_have_text(re.compile("^rho = .*, sigmoid"))
+    lab.drag("rho", [0.5, 1.0])
+    expect_rho(lab, 20.0)
+    lab.box.get_by_label("activation").select_option("tanh")
+    expect_rho(lab, 3.0)
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_picture_and_sentence_are_light_cards_on_every_theme(lab, chapter, theme):
+    chapter.theme(f"JupyterLab {theme}")
+    lab.picture.scroll_into_view_if_needed()
+    time.sleep(0.3)
+    shot = lab.box.screenshot(path=SCREENSHOTS / f"spectral_radius_{theme.lower()}.png")
+    seen = np.asarray(Image.open(BytesIO(shot)).convert("RGB")).astype(int)
+    box = lab.box.bounding_box()
+    for part in (lab.picture, lab.sentence):
+        place = part.bounding_box()
+        left, top = round(place["x"] - box["x"]), round(place["y"] - box["y"])
+        card = seen[top + 8 : top + int(place["height"]) - 8]
+        card = card[:, left + 8 : left + int(place["width"]) - 8]
+        assert np.median(card, axis=(0, 1)).min() > 240  # light
+        for corner in (card[0, 0], card[0, -1], card[-1, 0], card[-1, -1]):
+            assert corner.min() > 245  # up to its edges
+    page = seen[2, -2]  # beside the controls
+    assert (page.max() < 60) if theme == "Dark" else (page.min() > 240)
+    # The picture itself is opaque: the theme does not shine through.
+    assert Image.open(BytesIO(base64_png(lab))).mode in ("P", "RGB")
+
+
+def base64_png(lab):
+    return base64.b64decode(lab.picture.get_attribute("src").partition(",")[2])
+
+
+@pytest.mark.parametrize("width", [700, 1100])
+def test_nothing_is_cut_on_a_narrow_page(lab, chapter, width):
+    chapter.page.set_viewport_size({"width": width, "height": 1000})
+    lab.picture.scroll_into_view_if_needed()
+    time.sleep(0.5)
+    lab.box.screenshot(path=SCREENSHOTS / f"spectral_radius_{width}.png")
+    cut = lab.box.evaluate(
+        """box => {
+            const right = box.closest('.jp-Cell').getBoundingClientRect().right;
+            const names = [];
+            const parts = 'img, button, label, select, .widget-readout, div';
+            for (const e of box.querySelectorAll(parts)) {
+                const r = e.getBoundingClientRect();
+                if (r.width && r.right > right + 1 && !e.closest('.noUi-target'))
+                    names.push(e.className || e.tagName);
+                if (e.tagName === 'LABEL' && e.scrollWidth > e.clientWidth + 1)
+                    names.push('label ' + e.textContent);
+            }
+            if (box.scrollWidth > box.clientWidth + 1) names.push('the box scrolls');
+            return names;
+        }"""
+    )
+    assert cut == []
+
+
+def test_axe_finds_nothing_serious_of_ours(lab):
+    lab.box.evaluate("box => box.setAttribute('data-axe', 'lab')")
+    found = Axe().run(lab.box.page, context="[data-axe=lab]").response["violations"]
+    ours = [
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+        if not any(violation["id"] == rule and part in node["html"] for rule, part in UPSTREAM)
+    ]
+    assert ours == []
+
+
+def test_train_now_beside_a_moving_slider_and_stop(trainer, chapter):
+    train, stop = (trainer.box.get_by_role("button", name=n) for n in ("Train now", "Stop"))
+    expect(stop).to_be_disabled()
+    train.click()
+    expect(stop).to_be_enabled()
+    progress = trainer.box.locator(".progress-bar")
+    trained = trainer.box.locator(".teachkit-sentence").nth(1)
+
+    def share():
+        return float(re.search(r"width: ([\d.]+)%", progress.get_attribute("style"))[1])
+
+    def steps():
+        return int(re.search(r"after (\d+) steps", trained.inner_text())[1])
+
+    expect(trained).to_be_visible()
+    share_before, steps_before = share(), steps()
+    trainer.drag("rho", list(np.linspace(0.3, 0.8, 20)))
+    expect_rho(trainer, trainer.value("rho"))
+    expect(progress).not_to_have_attribute("style", progress.get_attribute("style"))
+    assert share() > share_before
+    assert steps() > steps_before
+    trainer.box.screenshot(path=SCREENSHOTS / "spectral_radius_training.png")
+    stop.click()
+    start = time.perf_counter()
+    assert chapter.run_code("print(6 * 7)").strip() == "42"
+    assert time.perf_counter() - start < 1
+    expect(stop).to_be_disabled()
+    expect(train).to_be_enabled()
+    reached = steps()
+    assert 0 < reached < 1000
+    time.sleep(0.5)
+    assert steps() == reached
+
+
+def test_save_writes_beside_the_notebook(lab, lab_server):
+    lab.box.get_by_role("button", name="Save").click()
+    expect(
+        lab.box.get_by_text(re.compile(r"^Saved spectral_radius.*\.png and .*\.csv"))
+    ).to_be_visible()
+    saved = sorted(f.suffix for f in lab_server.folder.glob("spectral_radius*"))
+    assert saved == [".csv", ".png"]
+
+
+def test_every_other_lab_of_the_chapter_moves_without_an_error(chapter):
+    handles = chapter.page.locator(".jp-OutputArea-output .widget-vbox .noUi-handle")
+    assert handles.count() > 1
+    for i in range(handles.count()):
+        handle = handles.nth(i)
+        handle.scroll_into_view_if_needed()
+        handle.focus()
+        for key in ("End", "Home"):
+            handle.press(key)
+    chapter.page.wait_for_timeout(500)
+    assert chapter.run_code("print(1)").strip() == "1"  # all moves are done
+    assert chapter.errors() == []
+
+
+def test_a_missing_browser_is_one_clear_sentence(monkeypatch):
+    monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
+    with pytest.raises(RuntimeError, match="need Chromium, but /nowhere/chromium was found"):
+        jupyter.chromium_path()
+    monkeypatch.delenv("CHROMIUM")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(RuntimeError, match="set CHROMIUM to its path"):
+        jupyter.chromium_path()
