@@ -50,7 +50,7 @@ def _flat_gradient(parameters: list[Tensor]) -> Tensor:
     The square of a large float32 gradient would leave float range, and not every device has
     float64.
     """
-    grads = [p.grad.flatten().to("cpu", torch.float64) for p in parameters if p.grad is not None]
+    grads = [p.grad.flatten().cpu().double() for p in parameters if p.grad is not None]
     return torch.cat(grads) if grads else torch.zeros(0, dtype=torch.float64)
 
 

@@ -26,7 +26,7 @@ def _norms(vectors: Sequence[Tensor]) -> Tensor:
 
     Each is scaled by its largest entry first: squaring 1e200 would leave float range.
     """
-    stacked = torch.stack([v.detach().flatten() for v in vectors]).to("cpu", torch.float64)
+    stacked = torch.stack([v.detach().flatten() for v in vectors]).cpu().double()
     stacked = torch.nan_to_num(stacked.abs(), nan=torch.inf, posinf=torch.inf)
     largest = stacked.amax(-1)
     scale = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)

@@ -24,11 +24,11 @@ COLORS = {
     "explode": "#D55E00",
     "gradient": "#1A1A1A",
     "prediction": "#CC79A7",
-    "bound": "#7A7A7A",
+    "bound": "#5E5E5E",
     "no input": "#1A1A1A",
     "N(0, 1) input": "#882255",
     "no clipping": "#E69F00",
-    "no clipping, lr / 10": "#7A7A7A",
+    "no clipping, lr / 10": "#5E5E5E",
     "clip at norm 1": "#56B4E9",
 }
 INK = "#1A1A1A"

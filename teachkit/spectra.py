@@ -26,7 +26,7 @@ def _square(W: Any, argument: str = "W") -> Tensor:
         raise bad(argument, W, allowed)
     if W.is_complex():
         raise bad(argument, W.dtype, "real matrices")
-    W = W.to("cpu", torch.float64)
+    W = W.cpu().double()
     if not torch.isfinite(W).all():
         raise ValueError(f"{argument} must be finite, but it contains NaN or infinity.")
     return W

@@ -22,8 +22,8 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     check_layer(model)
     if not isinstance(x, Tensor):
         raise bad("x", x, "a batch that model takes, a tensor")
-    base = copy.deepcopy(model).to("cpu", torch.float64)
-    x = x.detach().to("cpu", torch.float64)
+    base = copy.deepcopy(model).cpu().double()
+    x = x.detach().cpu().double()
     gradient_through_time(base, x)  # a batch that does not fit is refused here, not on a slider
     last = f"l{base.num_layers - 1}"
     controls: tuple[Slider | Choice, ...] = (Slider("scale", "scale", 1.0, 0.0, 3.0, 0.01),)

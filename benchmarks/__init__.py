@@ -1,0 +1,1 @@
+"""Speed against the project's bars: `python -m benchmarks.slider`, `.analyses`, `.chapters`."""

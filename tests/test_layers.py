@@ -1,0 +1,98 @@
+"""The package as a whole: imports point down, heavy parts load on use, the public names resolve."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import teachkit as tk
+
+PACKAGE = Path(tk.__file__).parent
+# Lowest first; a module may import modules of lower layers only.
+LAYERS = [
+    {"errors"},
+    {"clipping", "device", "gates", "spectra"},
+    {"datasets", "models"},
+    {"plots", "results", "unroll"},
+    {"jacobians", "training"},
+    {"dynamics"},
+    {"experiments", "exercises"},
+    {"labs"},
+]
+LAB_LAYERS = [
+    {"canvas", "controls"},
+    {"spec", "spectrum"},
+    {"base", "own_model", "race"},
+    {"spectral_radius"},
+    {"forget_bias", "gradient_map"},
+]
+
+
+def imported(path, folder):
+    """The modules of `folder` that a file imports, by relative imports."""
+    depth = len(path.relative_to(folder).parts)
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            if node.module:
+                names.add(node.module.split(".")[0])
+            else:
+                names |= {alias.name for alias in node.names}
+    return names
+
+
+def check(folder, layers):
+    level = {name: i for i, names in enumerate(layers) for name in names}
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).parts[0].removesuffix(".py")
+        if name == "__init__":
+            continue
+        for other in imported(path, folder):
+            assert level[other] < level[name], f"{name} imports {other}"
+        yield name
+
+
+def test_imports_point_down():
+    assert set(check(PACKAGE, LAYERS)) == set().union(*LAYERS)
+
+
+def test_imports_of_labs_point_down():
+    assert set(check(PACKAGE / "labs", LAB_LAYERS)) == set().union(*LAB_LAYERS)
+
+
+def test_no_module_grows_beyond_its_noun():
+    long = {
+        p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 330
+    }
+    assert long == {}
+
+
+def test_only_labs_know_widgets():
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "labs":
+            assert "ipywidgets" not in path.read_text(encoding="utf-8").replace('"ipywidgets"', "")
+
+
+@pytest.mark.parametrize("name", tk.__all__)
+def test_public_names_resolve(name):
+    assert getattr(tk, name) is not None
+    assert name in dir(tk)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="'nonsense'"):
+        _ = tk.nonsense
+
+
+def test_heavy_parts_load_on_use():
+    code = (
+        "import sys, teachkit as tk\n"
+        "heavy = {'matplotlib', 'seaborn', 'scipy', 'ipywidgets', 'IPython', 'PIL'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "tk.labs.forget_bias, tk.models, tk.unroll\n"
+        "assert callable(tk.gates) and callable(tk.gradient_map)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,116 @@
+"""Figures: what is drawn is the data, on axes that say what they show."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from teachkit import experiments, plots, results
+
+VARIANTS = ["no clipping", "no clipping, lr / 10", "clip at norm 1"]
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def test_gradient_curves_draw_exponents_and_end_where_float_range_ends(ax):
+    plots.gradient_curves(ax, {"growth": [1.0, 100.0, np.inf, 0.0]}, colors=["red"], styles=["--"])
+    (line,) = [line for line in ax.lines if line.get_label() == "growth"]
+    np.testing.assert_allclose(line.get_ydata(), [0, 2, np.nan, np.nan])
+    assert (line.get_color(), line.get_linestyle()) == ("red", "--")
+    assert ax.get_xlabel() == "steps back in time, k"
+    assert "gradient norm" in ax.get_ylabel()
+
+
+def test_ticks_are_powers_of_ten():
+    assert plots.power_of_ten(0) == "1"
+    assert plots.power_of_ten(-3) == "$10^{-3}$"
+
+
+def test_growth_image_puts_each_rho_on_its_row_and_clips_the_colours(ax):
+    growth = np.array([[1.0, 0.1, 0.0], [1.0, 10.0, np.inf]])
+    image = plots.growth_image(ax, growth, [0.0, 1.0], decades=5, title="tanh")
+    np.testing.assert_allclose(image.get_array(), [[0, -1, -400], [0, 1, 400]])
+    assert image.get_extent() == [-0.5, 2.5, -0.5, 1.5]
+    assert (image.norm.vmin, image.norm.vmax) == (-5, 5)
+    assert ax.get_title(loc="center") == "tanh" or ax.get_title(loc="left") == "tanh"
+
+
+def test_solved_by_rho_draws_shares_with_their_intervals(ax):
+    summary = experiments.solved_share(results.load_results("temporal_order"))
+    plots.solved_by_rho(ax, summary, VARIANTS)
+    for container, variant in zip(ax.containers, VARIANTS, strict=True):
+        rows = summary[summary["variant"] == variant].sort_values("rho")
+        points, _, (bars,) = container.lines
+        np.testing.assert_allclose(points.get_ydata().astype(float), rows["share"])
+        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+        np.testing.assert_allclose(ends, rows[["low", "high"]], atol=1e-12)
+        # Side by side: no point hides another.
+        assert not set(points.get_xdata()) & {
+            x for other in ax.containers if other is not container for x in other[0].get_xdata()
+        }
+
+
+def test_curves_with_intervals_draw_the_mean_over_seeds(ax):
+    rows = [
+        {"variant": v, "seed": seed, "step": step, "accuracy": step * (i + 1) + seed}
+        for i, v in enumerate(VARIANTS)
+        for seed in (0, 2)
+        for step in (1, 2)
+    ]
+    table = pd.DataFrame(rows)
+    plots.curves_with_intervals(ax, table, "accuracy", VARIANTS, title="three")
+    drawn = [list(line.get_ydata()) for line in ax.lines if len(line.get_xdata()) == 2]
+    assert drawn == [[2, 3], [3, 5], [4, 7]]
+    assert [line.get_color() for line in ax.lines[:3]] == [plots.COLORS[v] for v in VARIANTS]
+    assert len(ax.collections) == 3
+
+
+def test_snapped_limits_hold_the_data_and_change_rarely():
+    ends = set()
+    for level in np.linspace(0, 307, 500):
+        low, high = plots.snap_decades(level, -level)
+        assert low <= -level <= level <= high
+        ends.add(high)
+    assert len(ends) <= 8
+    low, high = plots.snap_decades(np.inf, -np.inf)
+    assert low < -308
+    assert high > 308
+
+
+def test_style_is_opaque_and_leaves_no_trace():
+    before = dict(matplotlib.rcParams)
+    with plots.style():
+        assert matplotlib.rcParams["figure.facecolor"] == "white"
+        assert matplotlib.rcParams["savefig.facecolor"] == "white"
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_colours_stay_apart_for_colour_blind_readers():
+    """Distances in CIE Lab after Machado's matrices for full protanopia and deuteranopia."""
+    matrices = {
+        "protan": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        "deutan": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    }
+    together = [
+        ("vanish", "explode"), ("vanish", "critical"), ("critical", "explode"),
+        ("gradient", "prediction"), ("gradient", "bound"), ("prediction", "bound"),
+        ("no clipping", "clip at norm 1"), ("no clipping", "no clipping, lr / 10"),
+        ("clip at norm 1", "no clipping, lr / 10"), ("no input", "N(0, 1) input"),
+    ]  # fmt: skip
+    for matrix in [np.eye(3).tolist(), *matrices.values()]:
+        for one, other in together:
+            a, b = (lab(plots.COLORS[key], matrix) for key in (one, other))
+            assert np.linalg.norm(a - b) > 15, (one, other)
+
+
+def lab(color, matrix):
+    rgb = np.array(matplotlib.colors.to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(matrix) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
