@@ -56,13 +56,15 @@ results: $(STAMP)  ## Compute the precomputed results in data/results again
 	@$(RUN) teachkit.experiments $(ARGS)
 
 bench: $(DEV_STAMP)  ## Compare speed with the project's bars, on a quiet machine
-	@$(RUN) pytest -m bench $(ARGS)
+	@$(RUN) benchmarks.analyses
+	@$(RUN) benchmarks.slider
+	@$(RUN) benchmarks.chapters
 
 colab-env: $(COLAB_STAMP)  ## Install Colab's versions of the libraries into .colab
 
 clean:  ## Remove what the other commands made, except the environment and the chapters
-	rm -rf .colab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
-	find teachkit tests tools notebooks -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .colab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist tests/browser/screenshots
+	find benchmarks teachkit tests tools notebooks -name __pycache__ -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 # --- set-up ----------------------------------------------------------------------------------------

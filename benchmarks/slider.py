@@ -89,7 +89,7 @@ def in_browser() -> tuple[list[float], list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(notebook, Path(folder) / "slider.ipynb")
         with jupyterlab(Path(folder)) as server, chromium() as browser:
-            page = browser.new_page(viewport={"width": 1280, "height": 1200})
+            page = browser.new_page(viewport={"width": 1280, "height": 720})
             opened = Notebook(page, server.page("slider.ipynb"))
             opened.run_all()
             lab = LabOnPage.find(opened, "rho")

@@ -33,6 +33,11 @@ def _norms(vectors: Sequence[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(stacked / scale[:, None], dim=-1) * scale
 
 
+def _growth(norms: Tensor, initial: float) -> Tensor:
+    back = torch.cat([norms.new_tensor([initial]), norms]).flip(0)
+    return back / back[0] if back[0] > 0 else torch.full_like(back, torch.nan)
+
+
 @dataclass(frozen=True)
 class GradientThroughTime:
     """How large the gradient of one loss is at every step.
@@ -54,8 +59,14 @@ class GradientThroughTime:
     @property
     def growth(self) -> Tensor:
         """Norm of dL/dh_(T-k) over that of dL/dh_T, for k = 0 ... T steps back: (T + 1,)."""
-        back = torch.cat([torch.tensor([self.dL_dh0], dtype=torch.float64), self.dL_dh]).flip(0)
-        return back / back[0] if back[0] > 0 else torch.full_like(back, torch.nan)
+        return _growth(self.dL_dh, self.dL_dh0)
+
+    @property
+    def growth_c(self) -> Tensor | None:
+        """The same for the cell state of an LSTM; None without one."""
+        if self.dL_dc is None or self.dL_dc0 is None:
+            return None
+        return _growth(self.dL_dc, self.dL_dc0)
 
     @property
     def beyond_float_range(self) -> bool:

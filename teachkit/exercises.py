@@ -95,8 +95,10 @@ class Checks:
         if rho is ...:
             return _OPEN
         value = _number(rho)
-        if value is None or value < 0:
-            return _NOT_A_NUMBER if value is None else Feedback("wrong", "rho is at least 0.")
+        if value is None:
+            return _NOT_A_NUMBER
+        if not 0 <= value <= 10:
+            return Feedback("wrong", "A rho from 0 to 10 is expected.")
         after = value**50
 
         def paint(ax: Axes) -> None:
@@ -114,7 +116,10 @@ class Checks:
         elif math.isclose(value, 0.99, abs_tol=5e-4):
             hint = f"Taking away 1 % fifty times compounds: 0.99^50 = {0.99**50:.3f}, not 0.5."
         else:
-            hint = f"{value:g}^50 = {after:.3g}. Solve rho^50 = 0.5 for rho."
+            hint = (
+                f"{value:g}^50 = {after:.3g}. Solve rho^50 = 0.5 for rho. (In the lab this is the "
+                "dashed line; the true gradient lies below it.)"
+            )
         return Feedback("wrong", hint, png)
 
     def rescale(self, function: Any) -> Feedback:
@@ -128,11 +133,14 @@ class Checks:
         try:
             given = function(W.clone(), rho)
         except Exception as error:
-            return Feedback("wrong", f"Your function raised {type(error).__name__}: {error}")
+            hint = f"Your function raised {type(error).__name__}: {error}"
+            if "Complex" in str(error):
+                hint += " (Complex numbers have no order: take .abs() before .max().)"
+            return Feedback("wrong", hint)
         if given is ... or given is None:
             return _OPEN
         if not isinstance(given, Tensor) or given.shape != W.shape or given.is_complex():
-            return Feedback("wrong", "Return a real matrix of the same shape as W.")
+            return Feedback("wrong", "Return a real torch tensor of the same shape as W.")
         if not torch.isfinite(given).all():
             return Feedback("wrong", "Your matrix contains NaN or infinity.")
         found = spectral_radius(given).item()
@@ -174,23 +182,23 @@ class Checks:
         return Feedback("wrong", hint, png)
 
     def hidden_growth(self, W: Any) -> Feedback:
-        """Chapter 04: a 2 x 2 matrix with both eigenvalues 0.9 that first grows tenfold."""
+        """Chapter 04: a 2 x 2 matrix with both eigenvalues 0.5 that first grows tenfold."""
         if W is ...:
             return _OPEN
         try:
             matrix = torch.as_tensor(W, dtype=torch.float64).detach()
         except (TypeError, ValueError, RuntimeError):
-            return Feedback("wrong", "A 2 x 2 matrix is expected, such as [[0.9, 0], [0, 0.9]].")
+            return Feedback("wrong", "A 2 x 2 matrix is expected, such as [[0.5, 0], [0, 0.5]].")
         if matrix.shape != (2, 2) or not torch.isfinite(matrix).all():
             return Feedback("wrong", "A 2 x 2 matrix of finite numbers is expected.")
         norms = [
             torch.linalg.matrix_norm(torch.linalg.matrix_power(matrix, k), 2).item()
-            for k in range(101)
+            for k in range(61)
         ]
-        peak = max(range(101), key=norms.__getitem__)
+        peak = max(range(61), key=norms.__getitem__)
 
         def paint(ax: Axes) -> None:
-            curves = {"0.9$^k$": linear_prediction(0.9, 100), "norm of your W$^k$": np.array(norms)}
+            curves = {"0.5$^k$": linear_prediction(0.5, 60), "norm of your W$^k$": np.array(norms)}
             colors = [COLORS["prediction"], COLORS["gradient"]]
             gradient_curves(ax, curves, colors=colors, styles=["--", "-"])
             ax.axhline(1, color=COLORS["explode"], linestyle=":")
@@ -198,21 +206,23 @@ class Checks:
             ax.legend()
 
         png = _draw(paint)
-        # Both eigenvalues are 0.9 where the trace is 1.8 and the determinant 0.81; eigenvalues
+        # Both eigenvalues are 0.5 where the trace is 1 and the determinant 1/4; eigenvalues
         # themselves are known only to 1e-8 here, because the matrix is defective.
         trace, determinant = matrix.trace().item(), torch.linalg.det(matrix).item()
         scale = max(1.0, matrix.abs().max().item())
-        if abs(trace - 1.8) > 1e-6 * scale or abs(determinant - 0.81) > 1e-6 * scale**2:
+        if abs(trace - 1) > 1e-6 * scale or abs(determinant - 0.25) > 1e-6 * scale**2:
             values = ", ".join(f"{v:.3f}" for v in eigenvalues(matrix).numpy())
-            return Feedback("wrong", f"The eigenvalues are {values}; both must be 0.9.", png)
+            return Feedback("wrong", f"The eigenvalues are {values}; both must be 0.5.", png)
         if norms[peak] < 10:
-            hint = f"Both eigenvalues are 0.9, but the largest norm is {norms[peak]:.2f}. "
+            hint = f"Both eigenvalues are 0.5, but the largest norm is {norms[peak]:.2f}. "
             if abs(matrix[0, 1]) + abs(matrix[1, 0]) < 1e-9:
                 hint += "A diagonal matrix is normal. What can you add above the diagonal?"
             else:
-                hint += "A larger entry off the diagonal leaves the eigenvalues where they are."
+                hint += (
+                    "In a triangular matrix a larger entry off the diagonal changes no eigenvalue."
+                )
             return Feedback("wrong", hint, png)
-        text = f"The norm climbs to {norms[peak]:.1f} at step {peak} before 0.9^k wins."
+        text = f"The norm climbs to {norms[peak]:.4g} at step {peak} before 0.5^k wins."
         return Feedback("right", text, png)
 
     def exploding_sigmoid(self, rho: Any) -> Feedback:
@@ -244,7 +254,7 @@ class Checks:
         if factor > 1:
             return Feedback("right", text, png)
         if value <= 4:
-            text += " Below 4 a normal W cannot explode: the slope of the sigmoid is at most 1/4."
+            text += " Up to 4 not even (rho / 4)^k grows: the slope of a sigmoid is at most 1/4."
         else:
             text += " Above 4 is not enough: most units are saturated, where the slope is near 0."
         return Feedback("wrong", text, png)

@@ -32,24 +32,26 @@ tk.environment_report()
 # ## The first slider
 #
 # A recurrent network uses the same weight matrix `W_hh` at every step, so on its way back through time the gradient is multiplied by it
-# again and again. `rho`, the *spectral radius*, is the largest absolute eigenvalue of that matrix.
+# again and again. An *eigenvalue* says by how much a matrix stretches one of its own directions each time it is used; complex ones also rotate, and come in
+# mirrored pairs. `rho`, the *spectral radius*, is the largest absolute eigenvalue: the most that repeated use stretches anything in the long run.
 #
 # **Predict.** The network below is linear and has 64 units. If `rho` is 0.9, how much of the gradient is left after 50 steps: about 90 %,
-# 10 % or less than 1 %? And with `rho = 1.1`? Then press Run on the cell and **move** the slider.
+# 10 % or less than 1 %? And with `rho = 1.1`? Then run the cell and **move** the slider.
 
 # %%
-tk.labs.spectral_radius(rho=0.9, activation="linear", seq_len=50, show=["rho"])
+tk.labs.spectral_radius(rho=1.0, activation="linear", seq_len=50, show=["rho"])
 
 # %% [markdown]
 # **Explain.** Below 1 the gradient vanishes, above 1 it explodes, and the step from the one to the other is small: $0.9^{50}$ is 0.005
-# and $1.1^{50}$ is 117. The sentence under the picture says in words what your setting means; the line below it recreates the
+# and $1.1^{50}$ is 117. That is the dashed line; the true gradient lies a few times lower, because only part of it points along the direction that is stretched most.
+# The dotted line is a bound that no gradient can pass (chapter 04). The sentence under the picture says in words what your setting means; the line below it recreates the
 # lab. *Reset* goes back, *Save* writes the picture and its numbers. Other labs also have *Train now*, which trains the very network that you set.
 #
 # ## Exercise: halve it
 #
 # *One minute.* In an exercise you replace the `...` and run the cell and the check below it. Nothing breaks if you leave it open.
 #
-# Which `rho` makes the gradient of a linear network exactly half as large after 50 steps (along its leading eigenvector, where it changes by `rho` per step)?
+# Which `rho` makes the **dashed** line, $\\rho^k$, fall to exactly one half after 50 steps?
 
 # %% tags=["exercise", "half_after_50"]
 rho = ...
@@ -58,7 +60,7 @@ rho = ...
 tk.check.half_after_50(rho)
 
 # %% [markdown]
-# <details><summary>Hint 1</summary>After 50 steps the gradient was multiplied by rho fifty times.</details>
+# <details><summary>Hint 1</summary>After 50 steps the line was multiplied by rho fifty times.</details>
 # <details><summary>Hint 2</summary>Solve rho^50 = 0.5.</details>
 # <details><summary>Solution</summary>
 #

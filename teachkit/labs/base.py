@@ -70,6 +70,8 @@ class Lab:
         changed = {k: v for k, v in self.settings.items() if v != self.spec.defaults[k]}
         given = [self.spec.arguments] if self.spec.arguments else []
         given += [f"{k}={round(v, 6) if isinstance(v, float) else v!r}" for k, v in changed.items()]
+        if len(self._show) < len(self.spec.controls):
+            given.append(f"show={self._show}")
         return f"tk.labs.{self.spec.name}({', '.join(given)})"
 
     def __repr__(self) -> str:
@@ -220,6 +222,8 @@ class Lab:
         self.stop()
         self.settings = dict(self.start)
         self.message.value = ""
+        if self.training is not None:
+            self.training_view.value, self.progress.value = "", 0.0
         self._set_controls(self.settings)
         self._redraw()
 

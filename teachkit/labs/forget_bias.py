@@ -40,14 +40,12 @@ def compute(settings: Settings) -> Memory:
         lstm = set_forget_bias(nn.LSTM(1, H, dtype=torch.float64), bias)
         x = torch.randn(T, 1, 1, dtype=torch.float64)
     found = gradient_through_time(lstm, x)
-    assert found.dL_dc is not None
-    assert found.dL_dc0 is not None
-    back = torch.cat([found.dL_dc.new_tensor([found.dL_dc0]), found.dL_dc]).flip(0)
+    assert found.growth_c is not None
     keep = torch.sigmoid(torch.tensor(bias, dtype=torch.float64)).item()
     return Memory(
         bias=bias,
         horizon=memory_horizon(bias).item(),
-        growth=(back / back[0]).numpy(),
+        growth=found.growth_c.numpy(),
         prediction=linear_prediction(keep, T).numpy(),
     )
 
@@ -80,18 +78,17 @@ class MemoryPicture:
             self.figure = Figure(figsize=(9.2, 3.1), dpi=100)
             self._ax = self.figure.subplots()
             decades_axis(self._ax, "gradient norm (1 at the last step)")
-            self._ax.set(xlabel="steps back in time, k", title="dL/dc of an LSTM on its way back")
+            self._ax.set(xlabel="steps back in time, k, in dL/dc of an LSTM")
             self._lines: list[Any] = [
                 self._ax.plot([], [], "--", color=COLORS["prediction"], label="sigmoid(b)$^k$")[0],
                 self._ax.plot(
                     [], [], color=COLORS["gradient"], linewidth=2.8, label="true gradient"
                 )[0],
                 self._ax.plot(
-                    [], [], ":", color=COLORS["critical"], linewidth=2, label="horizon 1 + e$^b$"
+                    [], [], ":", color=COLORS["vanish"], linewidth=2, label="horizon 1 + e$^b$"
                 )[0],
             ]
-            self._ax.legend(loc="lower left")
-            self.figure.subplots_adjust(0.085, 0.17, 0.985, 0.9)
+            self.figure.subplots_adjust(0.085, 0.17, 0.975, 0.88)
         self.artists = self._lines
         self._frame: tuple[Any, ...] = ()
 
@@ -102,11 +99,16 @@ class MemoryPicture:
             line.set_data(np.arange(len(y)), y)
         low, high = snap_decades(float(levels[0].max()), float(min(y.min() for y in levels)))
         self._lines[2].set_data([result.horizon] * 2, [low, high])
-        frame = (len(result.growth), low, high)
+        seen = result.horizon < len(result.growth)
+        frame = (len(result.growth), low, high, seen)
         changed = frame != self._frame
         if changed:
             self._frame = frame
             self._ax.set(xlim=(0, frame[0] - 1), ylim=(low, high))
+            self._ax.legend(
+                handles=self._lines if seen else self._lines[:2],
+                ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 0.99), borderpad=0.2,
+            )  # fmt: skip
         return changed
 
 

@@ -37,14 +37,22 @@ class Maps:
 
 
 @functools.lru_cache(maxsize=8)
-def _maps(hidden_size: int, seq_len: int, non_normality: float, input: bool, seed: int) -> Any:
+def _maps(
+    hidden_size: int, seq_len: int, non_normality: float, input: bool, h0: str, seed: int
+) -> Any:
     """Compute all four maps; moving rho over them costs nothing more."""
-    settings = {"hidden_size": hidden_size, "seq_len": seq_len, "input": input, "seed": seed}
+    settings = {
+        "hidden_size": hidden_size,
+        "seq_len": seq_len,
+        "input": input,
+        "h0": h0,
+        "seed": seed,
+    }
     rnn = make_elman(hidden_size, 1.0, non_normality=non_normality, seed=seed, dtype=torch.float64)
-    x, h0 = drive(settings, 1)
+    x, start = drive(settings, 1)
     rhos = {a: np.linspace(0.0, RHO_HIGH.get(a, 3.0), ROWS) for a in ACTIVATIONS}
-    growth = {a: measure_map(rnn, rhos[a], x, h0, activation=a).numpy() for a in ACTIVATIONS}
-    return rnn, x, h0, rhos, growth
+    growth = {a: measure_map(rnn, rhos[a], x, start, activation=a).numpy() for a in ACTIVATIONS}
+    return rnn, x, start, rhos, growth
 
 
 def compute(settings: Settings) -> Maps:
@@ -111,7 +119,9 @@ class MapPicture:
         for image in self._images:
             image.remove()
         self._images = [
-            growth_image(ax, result.growth[a], result.rhos[a], title=a, ylabel="", xlabel="")
+            growth_image(
+                ax, result.growth[a], result.rhos[a], decades=10, title=a, ylabel="", xlabel=""
+            )
             for ax, a in zip(self._axes, result.growth, strict=True)
         ]
         self._axes[0].set_ylabel("spectral radius rho")
@@ -130,11 +140,12 @@ class MapPicture:
 SPEC = Spec(
     name="gradient_map",
     controls=(
-        Slider("rho", "rho", 1.2, 0.0, 3.0, 0.01),
+        Slider("rho", "rho", 1.2, 0.0, 20.0, 0.05),
         Slider("hidden_size", "hidden_size", 64, 2, 128, 1),
         Slider("seq_len", "seq_len", 50, 10, 200, 10),
         Slider("non_normality", "non-normality", 1.0, 0.0, 3.0, 0.05),
         Choice("input", "input", False, (False, True)),
+        Choice("h0", "h0", "random", ("random", "zero")),
         Slider("seed", "seed", 0, 0, 99, 1),
     ),
     compute=compute,
@@ -147,7 +158,8 @@ SPEC = Spec(
 def gradient_map(*, show: Sequence[str] | None = None, **settings: Any) -> Lab:
     """Open the map of chapter 04: the true gradient over rho and time for four activations.
 
-    settings: rho (0 to 3), hidden_size, seq_len (10 to 200), non_normality, input, seed. show:
+    settings: rho (0 to 20; the lines leave all maps but the sigmoid's beyond 3), hidden_size,
+    seq_len (10 to 200), non_normality, input, h0, seed. show:
     names of the controls to show, None for all. Raises `ValueError` for a bad setting.
     """
     return Lab(SPEC, settings, show)

@@ -44,7 +44,7 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     def compute_own(settings: Settings) -> Spectrum:
         rnn = scaled(settings)
         measured = gradient_through_time(rnn, x)
-        T = len(measured.dL_dh)
+        T, growth = len(measured.dL_dh), measured.growth
         lead = f"recurrent weights x {settings['scale']:.2f}"
         prediction = bound = None
         circle, panel = 1.0, "Jacobian of the last step"
@@ -57,12 +57,14 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
             bound = gradient_bound(sigma_max(W).item(), T, activation=str(activation)).numpy()
             lead += f" (rho = {values.abs().max().item():.2f})"
         else:
+            if measured.growth_c is not None:
+                growth, lead = measured.growth_c, f"{lead}, gradient to the cell state"
             values = eigenvalues(step_jacobians(measured.trace.last_step())[0, 0])
         return Spectrum(
             eigenvalues=values.detach().numpy(),
             panel=panel,
             circle=circle,
-            growth=measured.growth.numpy(),
+            growth=growth.numpy(),
             prediction=prediction,
             bound=bound,
             lead=lead,

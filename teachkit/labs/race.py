@@ -31,13 +31,16 @@ LEARNING_RATE = {"temporal order": 0.1, "sunspots": 0.05}
 
 @dataclass(frozen=True)
 class Race:
-    """Two histories of one start: `plain` without clipping, `clipped` at `threshold`."""
+    """Two histories of one start: `plain` without clipping, `clipped` at `threshold`.
+
+    start: the settings in words.
+    """
 
     plain: History
     clipped: History
     threshold: float
     task: Task
-    score: float | None = None
+    start: str
 
 
 def run_race(
@@ -48,6 +51,7 @@ def run_race(
     *,
     seed: int,
     steps: int,
+    start: str,
 ) -> Iterator[tuple[float, Race]]:
     """Train both copies in turns; yield the share done and the growing histories."""
     histories = (History(), History())
@@ -61,7 +65,7 @@ def run_race(
                 copy, loader, loss=task.loss, optimizer=optimizer, clipper=clipper, history=history
             )
         )
-    race = Race(*histories, threshold=threshold, task=task)
+    race = Race(*histories, threshold=threshold, task=task, start=start)
     with threads(1):
         for step, alive in enumerate(zip_longest(*runs), start=1):
             yield step / steps, race
@@ -85,7 +89,7 @@ def race_sentence(race: Race) -> str:
     """Say how both copies are doing."""
     share = 100 * np.mean(race.clipped.clipped or [False])
     return (
-        f"{race.task.name}, after {len(race.clipped)} steps: "
+        f"{race.start}, {race.task.name}: after {len(race.clipped)} steps: "
         f"without clipping {_fate(race.plain)}; clipped at norm {race.threshold:g} "
         f"{_fate(race.clipped)} ({share:.0f} % of its steps were clipped)."
     )
@@ -112,13 +116,14 @@ class RacePicture:
                 ax.lines[0].set_visible(False)
                 ax.set(xlabel="training step", xlim=(0, steps), title=title)
                 ax.set_ylabel("")
-                self._lines[title] = [
-                    ax.plot([], [], color=COLORS[key], label=label, linewidth=1.6)[0]
-                    for key, label in (
-                        ("no clipping", "no clipping"),
-                        ("clip at norm 1", "clipped"),
-                    )
-                ]
+                (clipped,) = ax.plot([], [], color=COLORS["clip at norm 1"], label="clipped")
+                # Dashed and on top: the two are equal where nothing is clipped.
+                (plain,) = ax.plot(
+                    [], [], color=COLORS["no clipping"], label="no clipping", linestyle=(0, (3, 1))
+                )
+                self._lines[title] = [plain, clipped]
+                for line in self._lines[title]:
+                    line.set_linewidth(1.5)
             (self._threshold,) = self._norm.plot(
                 [], [], color="#333333", linestyle=":", linewidth=1.2, label="clip threshold"
             )
@@ -130,7 +135,7 @@ class RacePicture:
             lines = [*self._lines["loss"], self._chance]
             self._loss.legend(handles=lines, ncols=3, fontsize=8, columnspacing=1.0, **above)
             self.figure.tight_layout()
-        self.artists = [*self._lines["loss"], *self._lines["gradient norm before clipping"]]
+        self.artists = [line for lines in self._lines.values() for line in reversed(lines)]
         self.artists += [self._threshold, self._chance]
 
     def update(self, race: Race) -> bool:

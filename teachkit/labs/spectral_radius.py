@@ -39,11 +39,16 @@ def network(settings: Settings, dtype: torch.dtype) -> nn.RNN:
 
 
 def drive(settings: Settings, input_size: int) -> tuple[Tensor, Tensor]:
-    """Draw the input (zeros when it is off) and an initial state with N(0, 1) entries."""
+    """Draw the input (zeros when it is off) and the initial state: N(0, 1) entries, or zero."""
     generator = torch.Generator().manual_seed(settings["seed"])
     h0 = torch.randn(1, 1, settings["hidden_size"], generator=generator, dtype=torch.float64)
+    h0 = torch.zeros_like(h0) if settings["h0"] == "zero" else h0
     x = torch.randn(settings["seq_len"], 1, input_size, generator=generator, dtype=torch.float64)
     return (x if settings["input"] else torch.zeros_like(x)), h0
+
+
+def _lead(settings: Settings) -> str:
+    return f"rho = {settings['rho']:.2f}, {settings['activation']}"
 
 
 def compute(settings: Settings) -> Spectrum:
@@ -62,7 +67,7 @@ def compute(settings: Settings) -> Spectrum:
         growth=growth,
         prediction=linear_prediction(gamma * rho, T).numpy(),
         bound=gradient_bound(sigma, T, activation=activation).numpy(),
-        lead=f"rho = {rho:.2f}, {activation}",
+        lead=_lead(settings),
     )
 
 
@@ -91,6 +96,7 @@ def _race(settings: Settings) -> Iterator[tuple[float, Race]]:
         settings["clip_threshold"],
         seed=settings["seed"],
         steps=STEPS,
+        start=f"{_lead(settings)}, seed {settings['seed']}",
     )
 
 
@@ -114,6 +120,7 @@ CONTROLS: tuple[Slider | Choice, ...] = (
     Slider("seq_len", "seq_len", 30, 10, 1000, 10),
     Slider("non_normality", "non-normality", 1.0, 0.0, 3.0, 0.05),
     Choice("input", "input", False, (False, True)),
+    Choice("h0", "h0", "random", ("random", "zero")),
     Slider("seed", "seed", 0, 0, 99, 1),
     Choice("task", "task", "temporal order", tuple(TASKS)),
     Slider("clip_threshold", "clip threshold", 1.0, 0.05, 10.0, 0.05),
@@ -142,12 +149,13 @@ def spectral_radius(
     """Open the lab of chapter 04: move the spectral radius, see the true gradient through time.
 
     settings: rho (0 to 3, for sigmoid to 20), activation ("linear", "sigmoid", "tanh", "relu"),
-    hidden_size, seq_len, non_normality (0 normal, 1 Gaussian), input (True or False), seed, task
-    ("temporal order" or "sunspots") and clip_threshold; the last two are for Train now. show: names
-    of the controls to show, None for all; Train now is there when `task` is. model, x: your own
-    nn.RNN, nn.LSTM or nn.GRU and a batch for it; the controls are then `scale`, a factor on all
-    recurrent weights, and for an LSTM `forget_bias`, added to its own. Raises `ValueError` for a
-    bad setting.
+    hidden_size, seq_len, non_normality (0 normal, 1 Gaussian), input (True or False), h0 ("random",
+    with N(0, 1) entries, or "zero"), seed, task ("temporal order" or "sunspots") and
+    clip_threshold; the last two are for Train now. show: names of the controls to show, None for
+    all; Train now is there when `task` is. model, x: your own nn.RNN, nn.LSTM or nn.GRU and a batch
+    for it; the controls are then `scale`, a factor on all recurrent weights, and for an LSTM
+    `forget_bias`, added to its own, and the gradient of an LSTM is that to its cell state. Raises
+    `ValueError` for a bad setting.
     """
     if model is None and x is None:
         return Lab(SPEC, settings, show)

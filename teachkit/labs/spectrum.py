@@ -50,7 +50,11 @@ def in_words(factor: float) -> str:
     if factor == 0:
         return "exactly 0 (dead, or below float range)"
     size = Decimal(factor) if factor >= 1 else 1 / Decimal(factor)  # 1 / 1e-320 is no float
-    text = f"{size:.1f}" if size < 100 else f"{size:.1e}".replace("e+", "e")
+    if size < 1.05:
+        return "unchanged"
+    text = f"{size:.1e}".replace("e+", "e")
+    if size < 999.5:
+        text = f"{size:.1f}" if size < 99.95 else f"{size:.0f}"
     return f"{text} times {'larger' if factor >= 1 else 'smaller'}"
 
 
@@ -61,8 +65,10 @@ def sentence(result: Spectrum) -> str:
     if result.prediction is not None and result.bound is not None:
         text += f"; the eigenvalues alone predict it to be {in_words(result.prediction[-1])}; "
         most = result.bound[-1]
-        possible = f"{in_words(most)} is the most that is possible"
-        text += possible if math.isfinite(most) else "the bound is beyond float range"
+        if 0 < most < math.inf:
+            text += f"{in_words(most)} is the most that is possible"
+        else:
+            text += "so is the bound" if most == 0 else "the bound is beyond float range"
     return text + "."
 
 
@@ -86,10 +92,12 @@ class SpectrumPicture:
             plane, curve = self._plane, self._curve
             turn = np.linspace(0, 2 * np.pi, 181)
             self._turn = np.cos(turn), np.sin(turn)
-            plane.plot(*self._turn, color=COLORS["critical"], linewidth=1.6, label="radius 1")
+            (self._unit,) = plane.plot(
+                *self._turn, color=COLORS["critical"], linewidth=1.6, label="radius 1"
+            )
             plane.set(aspect="equal", xlabel="real part", ylabel="imaginary part")
             (self._gamma,) = plane.plot(
-                [], [], color=COLORS["bound"], linewidth=1.2, linestyle=(0, (4, 3))
+                [], [], color=COLORS["bound"], linewidth=1.4, linestyle=":", label="radius 4"
             )
             (self._radius,) = plane.plot(
                 [], [], color=COLORS["prediction"], linewidth=1.6, linestyle="--", label="rho"
@@ -116,7 +124,6 @@ class SpectrumPicture:
                 curve.axhspan(-1, 0, color=COLORS["vanish"], alpha=0.07, linewidth=0),
             ]
             self._edge = curve.axhline(308, color=COLORS["explode"], linewidth=1, linestyle="-.")
-            self._edge_text = curve.text(0.02, 308, "", color=COLORS["explode"], fontsize=8)
             self._note = curve.text(
                 0.985, 0.5, "", transform=curve.transAxes, ha="right", va="center", fontsize=10,
                 color=COLORS["explode"], fontweight="bold",
@@ -129,8 +136,9 @@ class SpectrumPicture:
             above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.995), "borderpad": 0.2}
             spacing = {"columnspacing": 0.9, "handlelength": 1.8, "handletextpad": 0.5}
             self._legend = {"ncols": 3, **above, **spacing}
-            plane.legend(ncols=3, **above, **spacing | {"handlelength": 1.3})
-            self.figure.subplots_adjust(0.08, 0.14, 0.975, 0.9, wspace=0.26)
+            spacing |= {"handlelength": 1.2, "columnspacing": 0.7, "handletextpad": 0.4}
+            self._plane_legend = {"ncols": 4, **above, **spacing}
+            self.figure.subplots_adjust(0.085, 0.14, 0.975, 0.9, wspace=0.26)
         self.artists = [self._gamma, self._radius, self._dots, *self._lines.values()]
         self.artists += [self._note, self._lead]
         self._frame: tuple[Any, ...] = ()
@@ -162,13 +170,16 @@ class SpectrumPicture:
         reach = max(result.rho, wide, 1.0)
         ends = (1.6, 3.3, 5.0, 10.0, 21.0)
         limit = next((end for end in ends if reach <= 0.97 * end), 1.1 * reach)
-        frame = (result.panel, tuple(levels), len(k), low, high, limit)
+        frame = (result.panel, result.circle, tuple(levels), len(k), low, high, limit)
         changed = frame != self._frame
         if changed:
             self._frame = frame
             self._plane.set(xlim=(-limit, limit), ylim=(-limit, limit))
             self._plane.set_xlabel(f"real part  ({result.panel})")
             self._curve.legend(handles=[self._lines[key] for key in levels], **self._legend)
+            circles = [self._unit, self._radius, *([self._gamma] if wide else []), self._dots]
+            self._gamma.set_label(f"radius {result.circle:g}")
+            self._plane.legend(handles=circles, **self._plane_legend)
             self._curve.set(xlim=(0, len(k) - 1), ylim=(low, high))
             for patch, edge in zip(self._shade, (high, low), strict=True):
                 patch.set_bounds(0, 0, 1, edge)

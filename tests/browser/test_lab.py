@@ -189,6 +189,12 @@ def test_axe_finds_nothing_serious_of_ours(lab):
     assert ours == []
 
 
+def number(pattern, text):
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return float(found[1])
+
+
 def test_train_now_beside_a_moving_slider_and_stop(trainer, chapter):
     train, stop = (trainer.box.get_by_role("button", name=n) for n in ("Train now", "Stop"))
     expect(stop).to_be_disabled()
@@ -198,10 +204,10 @@ def test_train_now_beside_a_moving_slider_and_stop(trainer, chapter):
     trained = trainer.box.locator(".teachkit-sentence").nth(1)
 
     def share():
-        return float(re.search(r"width: ([\d.]+)%", progress.get_attribute("style"))[1])
+        return number(r"width: ([\d.]+)%", progress.get_attribute("style"))
 
     def steps():
-        return int(re.search(r"after (\d+) steps", trained.inner_text())[1])
+        return number(r"after (\d+) steps", trained.inner_text())
 
     expect(trained).to_be_visible()
     share_before, steps_before = share(), steps()

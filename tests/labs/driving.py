@@ -119,5 +119,5 @@ def saved_equals(file: Path, table: pd.DataFrame) -> bool:
         [float(v) for v in columns[c]] == table[c].tolist()
         if pd.api.types.is_numeric_dtype(table[c])
         else list(columns[c]) == table[c].tolist()
-        for c in table
+        for c in map(str, table.columns)
     )

@@ -1,6 +1,7 @@
 """The lab of the forget bias: PyTorch's own LSTM, and what its forget gate alone predicts."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_a_larger_forget_bias_reaches_further_back():
 def test_the_horizon_is_said_and_drawn():
     lab = open_lab("forget_bias", forget_bias=3.0)
     assert lab.sentence.startswith("forget bias = 3.0 (horizon 1 + e^b = 21.1 steps): after 50")
-    picture = lab.spec.picture()
+    picture: Any = lab.spec.picture()
     picture.update(lab.result)
     at = [line.get_xdata()[0] for line in picture.artists if line.get_label().startswith("horizon")]
     assert at == [pytest.approx(21.0855, rel=1e-4)]

@@ -79,7 +79,7 @@ def counting(name, function, calls):
 
 def test_moving_rho_factorises_nothing(monkeypatch):
     lab = open_lab("spectral_radius")
-    calls = []
+    calls: list[str] = []
     for place, names in (
         (
             torch.linalg,
@@ -227,7 +227,7 @@ def test_forget_bias_is_added_to_that_of_an_lstm():
     model, x = nn.LSTM(3, 8), torch.randn(20, 2, 3)
     lab = lab_of(model, x, forget_bias=2.0)
     with torch.no_grad():
-        model.bias_ih_l0[8:16] += 2.0
+        model.get_parameter("bias_ih_l0")[8:16] += 2.0
     expected = tk.gradient_through_time(model.double(), x.double()).growth
     np.testing.assert_allclose(lab.result.growth, expected, rtol=1e-6)
 
@@ -444,8 +444,10 @@ def test_moves_from_many_threads_end_at_the_last():
             errors.append(lab.error)
 
     workers = [threading.Thread(target=drag, args=(i,)) for i in range(3)]
-    [w.start() for w in workers]
-    [w.join() for w in workers]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     assert set(errors) == {None}
     lab.controls["rho"].value = 1.0
     check_shown(lab)
@@ -454,6 +456,7 @@ def test_moves_from_many_threads_end_at_the_last():
 
 def test_the_estimate_is_a_time_on_this_machine():
     lab = open_lab("spectral_radius", seq_len=30)
+    assert lab.training is not None
     seconds = lab.training.seconds(lab.settings)
     assert 0.5 < seconds < 120
     assert lab.estimate.value.startswith("takes about ")
