@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .device import as_double
 from .errors import bad, check_choice, check_number
 
 
@@ -45,12 +46,8 @@ def _with_gradients(parameters: Parameters) -> list[Tensor]:
 
 
 def _flat_gradient(parameters: list[Tensor]) -> Tensor:
-    """Return all gradients as one vector, in float64 on the CPU.
-
-    The square of a large float32 gradient would leave float range, and not every device has
-    float64.
-    """
-    grads = [p.grad.flatten().cpu().double() for p in parameters if p.grad is not None]
+    """Return all gradients as one vector, in float64, where squares of float32 stay in range."""
+    grads = [as_double(p.grad.flatten()) for p in parameters if p.grad is not None]
     return torch.cat(grads) if grads else torch.zeros(0, dtype=torch.float64)
 
 
@@ -107,10 +104,11 @@ def _compare(before: Tensor, after: Tensor) -> ClipRecord:
     cosine = math.nan
     if 0 < old < math.inf and 0 < new < math.inf:
         cosine = min(1.0, ((before / old) @ (after / new)).item())
+    same = (before == after) | (before.isnan() & after.isnan())
     return ClipRecord(
         norm_before=old,
         norm_after=new,
         cosine=cosine,
-        fraction=(before != after).double().mean().item() if before.numel() else 0.0,
+        fraction=1 - same.double().mean().item() if before.numel() else 0.0,
         finite=bool(torch.isfinite(before).all()),
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .device import generator
 from .errors import bad, check_choice, check_count
 
 
@@ -60,7 +61,7 @@ def sunspots() -> pd.Series:
     """Load the monthly mean sunspot numbers, January 1749 to December 2008: 3,120 months.
 
     Returns a float Series with a monthly PeriodIndex. Source: National Geophysical Data Center,
-    by way of statsmodels 0.15.0; public domain. Used in chapters 00 and 04.
+    by way of statsmodels 0.15.0; public domain. Used in chapter 04.
     """
     table = pd.read_csv(data_file("sunspots_monthly.csv"))
     index = pd.PeriodIndex(table["month"], freq="M", name="month")
@@ -114,13 +115,13 @@ class Task(Protocol):
 def batches(task: Task, batch_size: int = 32, *, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Return an endless iterator over batches of a task; the same seed gives the same batches."""
     batch_size = check_count("batch_size", batch_size)
-    generator = torch.Generator().manual_seed(check_count("seed", seed, low=0))
-    return (task.batch(batch_size, generator) for _ in itertools.count())
+    stream = generator(seed, "batches")
+    return (task.batch(batch_size, stream) for _ in itertools.count())
 
 
 @dataclass(frozen=True)
 class TemporalOrder:
-    """Say in which order two marked symbols came: a task that needs a memory of half its length.
+    """Name two marked symbols in their order: a task that needs a memory of most of its length.
 
     Each step shows one of six symbols, one-hot. Two of them, at random places in
     [T/10, 2T/10) and [5T/10, 6T/10), are A or B; all others are drawn from c, d, e, f. The target
@@ -168,7 +169,7 @@ class Forecast:
 
     x (T, B, 1) and target (B, 1) are square roots of the monthly numbers, centred and scaled by
     the training part; batches come from the first 80 % of the months, `test()` from the rest.
-    Raises `ValueError` for seq_len outside 2 to 600. Used in chapters 00 and 04.
+    Raises `ValueError` for seq_len outside 2 to 600. Used in chapter 04.
     """
 
     seq_len: int = 30

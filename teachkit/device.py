@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,22 +58,59 @@ def seed_everything(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """Return a CPU generator for one purpose of one seed.
+
+    Each purpose ("W_hh", "h0", "batches", ...) has a stream of its own: two draws from the same
+    seed that shared a stream would share their numbers. Raises `ValueError` for a negative seed.
+    """
+    seed = check_count("seed", seed, low=0)
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def as_double(values: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in float64, on the CPU where its own device has none (Apple's MPS)."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
+_blocks = threading.local()  # how many `threads` blocks this thread is in
+_open_blocks = 0
+_default_threads = 1
+_blocks_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run a block with `count` PyTorch threads and restore the old count afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(check_count("count", count))
+    """Run a block with `count` PyTorch threads and restore the old count afterwards.
+
+    A thread that starts while another is inside such a block inherits that block's count; it
+    restores the count from outside all blocks instead.
+    """
+    global _open_blocks, _default_threads
+    count = check_count("count", count)
+    with _blocks_lock:
+        if _open_blocks == 0:
+            _default_threads = torch.get_num_threads()
+        _open_blocks += 1
+        nested = getattr(_blocks, "depth", 0) > 0
+        before = torch.get_num_threads() if nested else _default_threads
+        _blocks.depth = getattr(_blocks, "depth", 0) + 1
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _blocks_lock:
+            _open_blocks -= 1
+            _blocks.depth -= 1
+            torch.set_num_threads(before)
 
 
 def fastest_thread_count(step: Callable[[], object], repeats: int = 3) -> int:
     """Measure `step` on one thread and on all, and return the faster count.
 
     Small recurrent networks run fastest on one thread; this finds out instead of guessing. The
-    old thread count is restored. Taught in chapter 00.
+    old thread count is restored.
     """
     every = torch.get_num_threads()
     if every == 1:

@@ -142,7 +142,7 @@ def gradient_through_time(
 
 
 def _which(rnn: nn.RNNBase, layer: int, reverse: bool) -> tuple[int, bool]:
-    if not -rnn.num_layers <= layer < rnn.num_layers:
+    if not isinstance(layer, int) or not -rnn.num_layers <= layer < rnn.num_layers:
         raise bad("layer", layer, f"a layer of rnn, 0 to {rnn.num_layers - 1}")
     if reverse and not rnn.bidirectional:
         raise ValueError("reverse=True needs a bidirectional layer, but rnn has one direction.")
@@ -180,7 +180,7 @@ def lyapunov_exponents(
     check_layer(rnn)
     with torch.no_grad():
         trace = unroll(rnn, x, h0).traces[rnn.num_layers - 1, False]
-    jacobians = step_jacobians(trace)
+    jacobians = step_jacobians(trace).cpu()
     T, B, S, _ = jacobians.shape
     count = check_count("count", count, high=S)
     warmup = check_count("warmup", warmup, low=0, high=T - 1)

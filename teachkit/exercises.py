@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .dynamics import gradient_through_time, linear_prediction, memory_horizon
-from .models import make_elman
+from .models import make_elman, random_state
 from .plots import COLORS, decades_axis, gradient_curves, style
 from .spectra import eigenvalues, gaussian_matrix, spectral_radius
 
@@ -147,13 +147,10 @@ class Checks:
 
         def paint(ax: Axes) -> None:
             turn = np.linspace(0, 2 * np.pi, 100)
-            for radius, key, label in (
-                (rho, "critical", "asked for"),
-                (found, "prediction", "yours"),
-            ):
-                ax.plot(
-                    radius * np.cos(turn), radius * np.sin(turn), color=COLORS[key], label=label
-                )
+            circles = [(rho, "critical", "-", "asked for"), (found, "prediction", "--", "yours")]
+            for radius, key, line, label in circles:
+                x, y = radius * np.cos(turn), radius * np.sin(turn)
+                ax.plot(x, y, line, color=COLORS[key], label=label)
             dots = eigenvalues(given.detach()).numpy()
             ax.plot(dots.real, dots.imag, "o", color="#333333", markersize=4)
             ax.set(aspect="equal", xlabel="real part", ylabel="imaginary part")
@@ -209,8 +206,8 @@ class Checks:
         # Both eigenvalues are 0.5 where the trace is 1 and the determinant 1/4; eigenvalues
         # themselves are known only to 1e-8 here, because the matrix is defective.
         trace, determinant = matrix.trace().item(), torch.linalg.det(matrix).item()
-        scale = max(1.0, matrix.abs().max().item())
-        if abs(trace - 1) > 1e-6 * scale or abs(determinant - 0.25) > 1e-6 * scale**2:
+        products = (matrix[0, 0] * matrix[1, 1]).abs() + (matrix[0, 1] * matrix[1, 0]).abs()
+        if abs(trace - 1) > 1e-6 or abs(determinant - 0.25) > 1e-6 + 1e-12 * products.item():
             values = ", ".join(f"{v:.3f}" for v in eigenvalues(matrix).numpy())
             return Feedback("wrong", f"The eigenvalues are {values}; both must be 0.5.", png)
         if norms[peak] < 10:
@@ -235,8 +232,8 @@ class Checks:
         if not 0 <= value <= 1000:
             return Feedback("wrong", "rho from 0 to 1000 is expected.")
         rnn = make_elman(64, value, activation="sigmoid", dtype=torch.float64)
-        h0 = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        growth = gradient_through_time(rnn, torch.zeros(50, 1, 1, dtype=torch.float64), h0).growth
+        silence = torch.zeros(50, 1, 1, dtype=torch.float64)
+        growth = gradient_through_time(rnn, silence, random_state(64)).growth
         factor = growth[-1].item()
 
         def paint(ax: Axes) -> None:

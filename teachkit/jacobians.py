@@ -41,8 +41,8 @@ class JacobianProducts:
     """The Jacobians d state_T / d state_t for t = 0 ... T, kept within float range.
 
     The product for step t is `matrices[t] * exp(log_scale[t])`: matrices (T + 1, B, S, S),
-    log_scale (T + 1, B), so that 3^1000 is a number like any other. sizes: of h, and of c for an
-    LSTM, along each side.
+    log_scale (T + 1, B) in float64, on the CPU, so that 3^1000 is a number like any other. sizes:
+    of h, and of c for an LSTM, along each side.
     """
 
     matrices: Tensor
@@ -53,8 +53,7 @@ class JacobianProducts:
     @cached_property
     def log_singular_values(self) -> Tensor:
         """Natural logarithm of all singular values, largest first: (T + 1, B, S), float64."""
-        values = torch.linalg.svdvals(self.matrices).double()
-        return values.log() + self.log_scale[..., None]
+        return torch.linalg.svdvals(self.matrices).double().log() + self.log_scale[..., None]
 
     @property
     def singular_values(self) -> Tensor:
@@ -82,11 +81,12 @@ class JacobianProducts:
 
 def products_of(trace: Trace) -> JacobianProducts:
     """Multiply the step Jacobians of a trace: d state_T / d state_t for t = 0 ... T."""
-    jacobians = step_jacobians(trace)
+    # On the CPU: every device has it, with float64 and singular values.
+    jacobians = step_jacobians(trace).cpu()
     T, B, S, _ = jacobians.shape
-    products = torch.empty(T + 1, B, S, S, dtype=jacobians.dtype, device=jacobians.device)
-    scales = torch.zeros(T + 1, B, dtype=torch.float64, device="cpu")
-    products[T] = torch.eye(S, dtype=jacobians.dtype, device=jacobians.device)
+    products = torch.empty(T + 1, B, S, S, dtype=jacobians.dtype)
+    scales = torch.zeros(T + 1, B, dtype=torch.float64)
+    products[T] = torch.eye(S, dtype=jacobians.dtype)
     for t in range(T - 1, -1, -1):
         torch.matmul(products[t + 1], jacobians[t], out=products[t])
         scales[t] = scales[t + 1]
@@ -94,12 +94,11 @@ def products_of(trace: Trace) -> JacobianProducts:
             size = products[t].abs().amax((-1, -2))
             size = torch.where(size > 0, size, 1.0)
             products[t] /= size[:, None, None]
-            scales[t] += size.log().cpu()
-    scales = scales.to(products.device)
+            scales[t] += size.double().log()
     if trace.c is None:
         return JacobianProducts(products, scales, (S,))
     sizes = trace.h[0].shape[-1], trace.c[0].shape[-1]
-    return JacobianProducts(products, scales, sizes, _output_slope(trace))
+    return JacobianProducts(products, scales, sizes, _output_slope(trace).cpu())
 
 
 def _output_slope(trace: Trace) -> Tensor:

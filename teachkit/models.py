@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .device import generator
 from .errors import bad, check_choice, check_count, check_number
 from .spectra import SchurParts, eigenvalues, gaussian_matrix, schur_parts, sigma_max
 
@@ -143,14 +144,15 @@ def make_elman(
 ) -> ElmanRNN:
     """Make the network of chapter 04: W_hh with spectral radius `rho`, zero biases.
 
-    W_hh comes from `recurrent_matrix`; W_ih has N(0, 1 / input_size) entries, so that inputs with
-    unit variance reach each unit with unit variance. Raises `ValueError` for bad settings.
+    W_hh comes from `recurrent_matrix`; W_ih has N(0, 1 / input_size) entries, so that inputs of
+    unit variance in each feature reach each unit with unit variance. Raises `ValueError` for bad
+    settings.
     """
     check_choice("activation", activation, ACTIVATIONS)
     input_size = check_count("input_size", input_size)
     W = recurrent_matrix(hidden_size, rho, non_normality=non_normality, seed=seed)
-    generator = torch.Generator().manual_seed(seed + 7919)  # apart from the draw of W_hh
-    W_ih = torch.randn(W.shape[0], input_size, generator=generator, dtype=torch.float64)
+    stream = generator(seed, "W_ih")
+    W_ih = torch.randn(W.shape[0], input_size, generator=stream, dtype=torch.float64)
     with torch.random.fork_rng(devices=[]):  # the layer draws weights that we replace
         rnn = ElmanRNN(input_size, W.shape[0], nonlinearity=activation, dtype=dtype)
     with torch.no_grad():
@@ -159,6 +161,18 @@ def make_elman(
         rnn.bias_ih_l0.zero_()
         rnn.bias_hh_l0.zero_()
     return rnn
+
+
+def random_state(hidden_size: int, seed: int = 0) -> Tensor:
+    """Draw an initial state with N(0, 1) entries: (1, 1, H) in float64."""
+    stream = generator(seed, "h0")
+    return torch.randn(1, 1, hidden_size, generator=stream, dtype=torch.float64)
+
+
+def random_input(seq_len: int, input_size: int = 1, seed: int = 0) -> Tensor:
+    """Draw an input sequence with N(0, 1) entries: (T, 1, input_size) in float64."""
+    stream = generator(seed, "input")
+    return torch.randn(seq_len, 1, input_size, generator=stream, dtype=torch.float64)
 
 
 class SequenceModel(nn.Module):
@@ -173,8 +187,7 @@ class SequenceModel(nn.Module):
         self.rnn = rnn
         width = (rnn.proj_size or rnn.hidden_size) * (1 + rnn.bidirectional)
         output_size = check_count("output_size", output_size)
-        generator = torch.Generator().manual_seed(seed + 104729)
-        weight = torch.randn(output_size, width, generator=generator) / width**0.5
+        weight = torch.randn(output_size, width, generator=generator(seed, "head")) / width**0.5
         with torch.random.fork_rng(devices=[]):
             self.head = nn.Linear(width, output_size)
         first = next(rnn.parameters())
@@ -194,7 +207,7 @@ def nilpotent_counterexample() -> tuple[ElmanRNN, Tensor]:
 
     W_hh = [[8, 8], [-8, -8]], and h0 is a fixed point: from there every step multiplies the
     gradient by 2. From h0 = 0 the same network's gradient vanishes. The fixed point is unstable:
-    rounding leaves it after some 30 steps, in float64. Returns (rnn, h0) with h0 (1, 1, 2).
+    in float64 rounding leaves it after some 40 steps. Returns (rnn, h0) with h0 (1, 1, 2).
     Taught in chapter 04, which derives it.
     """
     h0 = torch.tensor([[[0.0, 0.5]]], dtype=torch.float64)

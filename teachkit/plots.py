@@ -27,8 +27,10 @@ COLORS = {
     "bound": "#5E5E5E",
     "no input": "#1A1A1A",
     "N(0, 1) input": "#882255",
+    "temporal order": "#0072B2",
     "no clipping": "#E69F00",
-    "no clipping, lr / 10": "#5E5E5E",
+    "no clipping, lr 0.03": "#9A6324",
+    "no clipping, lr 0.01": "#5E5E5E",
     "clip at norm 1": "#56B4E9",
 }
 INK = "#1A1A1A"
@@ -165,19 +167,27 @@ def solved_by_rho(ax: Axes, summary: pd.DataFrame, variants: Sequence[str]) -> A
 
 
 def curves_with_intervals(
-    ax: Axes, table: pd.DataFrame, y: str, variants: Sequence[str], **labels: Any
+    ax: Axes,
+    table: pd.DataFrame,
+    y: str,
+    variants: Sequence[str],
+    *,
+    x: str = "step",
+    hue: str = "variant",
+    **labels: Any,
 ) -> Axes:
-    """Draw the mean over seeds against the training step with its 95 % bootstrap interval.
+    """Draw the mean over seeds of `y` against `x` with its 95 % bootstrap interval.
 
-    table: columns variant, seed, step and `y`. labels: passed to `Axes.set`.
+    table: a row a seed and x, columns `x`, `y` and `hue`; variants: the values of hue to draw.
+    labels: passed to `Axes.set`.
     """
     import seaborn as sns  # slow to import, and needed here only
 
     sns.lineplot(
-        table, x="step", y=y, hue="variant", hue_order=variants, palette=COLORS,
+        table, x=x, y=y, hue=hue, hue_order=variants, palette=COLORS,
         errorbar=("ci", 95), seed=0, ax=ax,
     )  # fmt: skip
-    ax.set(xlabel="training step", ylabel=y.replace("_", " "))
+    ax.set(xlabel="training step" if x == "step" else x, ylabel=y.replace("_", " "))
     ax.set(**labels)
     ax.legend(title=None)
     return ax

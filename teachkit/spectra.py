@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .device import generator
 from .errors import bad, check_count, check_number, check_tensor
 
 # Rounding moves a defective zero eigenvalue by about sqrt(eps) * norm (a 2x2 Jordan block), so
@@ -102,16 +103,17 @@ def _largest(rho: Any) -> str:
     return f"{values.max().item():g}"
 
 
-def gaussian_matrix(hidden_size: int, seed: int = 0) -> Tensor:
+def gaussian_matrix(hidden_size: int, seed: int = 0, *, purpose: str = "W_hh") -> Tensor:
     """Draw W_hh with independent normal entries, so that its eigenvalues fill the unit disk.
 
-    The standard deviation is 1 / sqrt(hidden_size). Returns (H, H) in float64. Source: the
+    The standard deviation is 1 / sqrt(hidden_size). purpose: the stream of the seed to draw from
+    (see `device.generator`). Returns (H, H) in float64. Source: the
     strong circular law, as quoted in Orvieto et al. 2023 (arXiv:2303.06349), Theorem 1. Taught in
     chapter 04.
     """
     H = check_count("hidden_size", hidden_size)
-    generator = torch.Generator().manual_seed(int(seed))
-    return torch.randn(H, H, generator=generator, dtype=torch.float64) / H**0.5
+    stream = generator(seed, purpose)
+    return torch.randn(H, H, generator=stream, dtype=torch.float64) / H**0.5
 
 
 def haar_orthogonal(hidden_size: int, seed: int = 0) -> Tensor:
@@ -120,7 +122,7 @@ def haar_orthogonal(hidden_size: int, seed: int = 0) -> Tensor:
     Returns (H, H) in float64. Source: Mezzadri, math-ph/0609050, the rule of
     `torch.nn.init.orthogonal_`.
     """
-    q, r = torch.linalg.qr(gaussian_matrix(hidden_size, seed))
+    q, r = torch.linalg.qr(gaussian_matrix(hidden_size, seed, purpose="basis"))
     return q * r.diagonal().sign()
 
 
@@ -208,4 +210,4 @@ def matrix_with_eigenvalues(
         position += 1
     N = gaussian_matrix(H, seed).triu(1)
     N[D != 0] = 0.0
-    return SchurParts(haar_orthogonal(H, seed + 1), D, N).matrix(non_normality=non_normality)
+    return SchurParts(haar_orthogonal(H, seed), D, N).matrix(non_normality=non_normality)

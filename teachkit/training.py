@@ -28,8 +28,8 @@ class History:
     loss: of each batch, before the update. grad_norm: global L2 norm before clipping. clipped:
     whether the clipper changed the gradient. score: {step: value}, where a score was asked for.
     status: "running", "finished", "stopped", "interrupted", "exhausted" (the loader was an iterator
-    and ended) or "diverged" (the loss left float range; a further step would only spread it).
-    seconds: wall time.
+    and ended) or "diverged" (the loss or the gradient left float range, and another step would
+    spread that). seconds: wall time.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -165,7 +165,7 @@ def _step(
     history.loss.append(value.item())
     history.grad_norm.append(norm)
     history.clipped.append(record is not None and record.clipped)
-    if math.isfinite(history.loss[-1]):
+    if math.isfinite(history.loss[-1]) and math.isfinite(norm):
         optimizer.step()
     else:
         history.status = "diverged"

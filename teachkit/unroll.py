@@ -110,6 +110,11 @@ def check_input(rnn: nn.RNNBase, x: Any) -> bool:
     dtype = rnn.weight_hh_l0.dtype
     if x.dtype != dtype:
         raise ValueError(f"x must have the dtype of rnn, {dtype}, but {x.dtype} was given.")
+    if dtype not in (torch.float32, torch.float64):
+        raise bad("rnn", dtype, "in float32 or float64")
+    if x.device != rnn.weight_hh_l0.device:
+        where = rnn.weight_hh_l0.device
+        raise ValueError(f"x must be on the device of rnn, {where}, but it is on {x.device}.")
     if not torch.isfinite(x).all():
         raise ValueError("x must be finite, but it contains NaN or infinity.")
     return x.ndim == 3

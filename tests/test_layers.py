@@ -13,7 +13,8 @@ PACKAGE = Path(tk.__file__).parent
 # Lowest first; a module may import modules of lower layers only.
 LAYERS = [
     {"errors"},
-    {"clipping", "device", "gates", "spectra"},
+    {"device", "gates"},
+    {"clipping", "spectra"},
     {"datasets", "models"},
     {"plots", "results", "unroll"},
     {"jacobians", "training"},
@@ -24,7 +25,7 @@ LAYERS = [
 LAB_LAYERS = [
     {"canvas", "controls"},
     {"spec", "spectrum"},
-    {"base", "own_model", "race"},
+    {"base", "network", "own_model", "race"},
     {"spectral_radius"},
     {"forget_bias", "gradient_map"},
 ]

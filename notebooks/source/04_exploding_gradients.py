@@ -31,10 +31,9 @@ tk.seed_everything(0)
 # %% [markdown]
 # ## 1. The same matrix, again and again
 #
-# A recurrent network applies one matrix `W_hh` at every step, so its gradient is multiplied by that matrix, transposed,
-# once for every step back. In a *linear* network nothing else happens: after $T$ steps the gradient was multiplied by
-# $W_{hh}^{T}$, where $T$ is an exponent. (A popular answer on the web writes `h_t = W^T * h_{t-T}`, and many readers
-# take that T for a transpose.)
+# A recurrent network applies one matrix `W_hh` at every step, so its gradient is multiplied by the transpose of that matrix once for every step back.
+# In a *linear* network nothing else happens: $k$ steps back it was multiplied by the $k$-th *power*, $(W_{hh}^{\top})^k$. (A popular answer on the web
+# writes `h_t = W^T * h_{t-T}`. That T is meant as an exponent, and many readers take it for a transpose.)
 #
 # **Predict.** Take a linear network with 64 units, and scale `W_hh` so that its largest absolute eigenvalue, the
 # *spectral radius* `rho`, is 0.9, 1.0 or 1.1. How large is the gradient after 50 steps? Write three numbers down.
@@ -54,7 +53,7 @@ plt.show()
 
 # %% [markdown]
 # After a few steps the curves run alongside the dotted powers, nearly straight on the log axis: a change of 10 % per step, compounded.
-# $1.1^{50}$ is 117 and $0.9^{50}$ is 0.005. The curves lie a little below, because only part of the gradient points along the
+# $1.1^{50}$ is 117 and $0.9^{50}$ is 0.005. Most curves end 1.3 to 14 times lower, because only part of the gradient points along the
 # eigenvectors that survive. What the eigenvalues fix is the *slope* in the long run.
 #
 # `tk.gradient_through_time` is not a formula: it runs the layer step by step and lets autograd find $\partial L/\partial h_t$
@@ -114,7 +113,8 @@ tk.labs.spectral_radius(rho=1.2, activation="linear", seq_len=50, show=controls)
 # 6. Linear, `rho = 3`, `seq_len = 1000`: the gradient leaves float range. That is a result, not a crash.
 #
 # From a random state, at `rho = 1.2` and after 50 steps without input, the linear gradient is about 2,700 times larger and the tanh gradient about
-# 4 times *smaller* (geometric means, that is averages of the logarithms, over 16 seeds). With N(0, 1) input the tanh gradient is about 80 million times smaller.
+# 4 times *smaller*; with N(0, 1) input it is about 50 million times smaller. (Geometric means, that is averages of the logarithms, of 100 random
+# networks. Single networks differ from them by a factor of 2, 6 and 8.)
 #
 # **Verdict on "if the largest eigenvalue exceeds 1, gradients explode"** (a
 # [popular answer](https://stackoverflow.com/questions/53550264/)): holds for a linear network. For tanh it holds only next to the state 0; from a random
@@ -228,12 +228,12 @@ plt.show()
 # reason: the bias is chosen so that $(0, 1/2)$ is a fixed point. The slope of tanh is $1 - h^2$, so there the slopes are 1 and $3/4$, and the
 # Jacobian of a step is $\mathrm{diag}(1, 3/4)\,W_{hh} = \begin{pmatrix}8 & 8\\ -6 & -6\end{pmatrix}$ with eigenvalues **2**
 # and 0. What counts is the spectrum of the *Jacobians on the way*, not of `W_hh`; and the way depends on the initial
-# state. (The fixed point is unstable: in float64 rounding throws the network off it after some 30 steps.)
+# state. (The fixed point is unstable: in float64 rounding throws the network off it after some 40 steps.)
 #
 # This is where the two halves of this book meet: an initial state can decide whether a gradient lives.
 #
-# **Verdict on "the key quantity is the largest eigenvalue of W":** does not hold for nonlinear networks. It remains a good
-# guide for *large random* matrices, whose radius and singular values move together.
+# **Verdict on "the key quantity is the largest eigenvalue of W":** does not hold for nonlinear networks. For large random matrices `rho` still tells
+# when a network *near the state 0, without input*, starts to explode.
 
 # %% [markdown]
 # ## 5. Four activations
@@ -247,18 +247,19 @@ tk.labs.gradient_map()
 # Blue shrinks, white keeps, orange grows; mind that the sigmoid's axis runs to 20. Drag `rho` to move the dashed line; beyond 3 only the sigmoid's
 # map holds it. Switch `input` on.
 #
-# The order, over 16 seeds: linear just above 1, ReLU and tanh nearly together around 1.5, and sigmoid last, around 14.
+# The order, by the geometric mean of 100 networks: linear just above 1, ReLU and tanh close together between 1.4 and 1.5, and sigmoid last, around 13.
 #
 # **Sigmoid** damps by at least a factor of 4 per step, since its slope is at most 1/4. So for a normal `W_hh` nothing can
 # explode up to `rho = 4`. But 4 is a bound, not a threshold: that slope is only reached at zero, and the units sit elsewhere.
-# At `rho = 8` the gradient is still about 500 times *smaller* after 50 steps; it grows only from somewhere between 12 and 16.
+# At `rho = 8` the gradient is still thousands of times *smaller* after 50 steps; it grows from somewhere between 12 and 14, and from network to network
+# it differs by a factor of more than a hundred.
 #
 # Why zero is rare: a sigmoid network *is* a tanh network with $W_{hh}/4$ and an extra bias, because
 # $\sigma(a) = (1 + \tanh(a/2))/2$. The factor 4 is that division, and the extra bias drives the units into saturation.
 #
 # **ReLU** "just propagates the gradient", one reads. Half of its units are off, though, so on average half of the squared
 # gradient is lost at each step, and the critical radius of a large Gaussian matrix is $\sqrt 2$, not 1. At `rho = 1` the gradient is
-# already about 70 million times smaller after 50 steps.
+# already about 50 million times smaller after 50 steps.
 #
 # **Verdict on "an eigenvalue above 4 is trouble with sigmoid":** necessary (for normal `W_hh`), not sufficient.
 # **On "ReLU just propagates the gradient":** does not hold.
@@ -294,27 +295,26 @@ tk.check.exploding_sigmoid(rho)
 # **Predict.** For tanh, does an input raise the exponent or lower it?
 
 # %%
-rhos = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0]
+exponents = tk.load_results("lyapunov")
 figure, ax = plt.subplots(figsize=(9.2, 3.4))
+rhos = torch.linspace(0.6, 3.0, 50)
 ax.plot(
-    rhos,
-    torch.tensor(rhos).log(),
-    "--",
-    color=tk.plots.COLORS["prediction"],
-    label="ln rho (linear)",
+    rhos, rhos.log(), "--", color=tk.plots.COLORS["prediction"], label="ln rho (linear network)"
 )
-for strength, key in [(0.0, "no input"), (1.0, "N(0, 1) input")]:
-    means = tk.experiments.mean_lyapunov(rhos, input_std=strength)
-    ax.plot(rhos, means, "o-", color=tk.plots.COLORS[key], label=f"tanh, {key}")
+drives = ["no input", "temporal order", "N(0, 1) input"]
+tk.plots.curves_with_intervals(ax, exponents, "exponent", drives, x="rho", hue="input")
 ax.axhline(0, color=tk.plots.COLORS["critical"])
-ax.set(xlabel="spectral radius rho", ylabel="largest Lyapunov exponent (nats per step)")
-ax.legend()
+ax.set(
+    xlabel="spectral radius rho",
+    ylabel="largest exponent per step",
+    title="tanh, 64 units, 16 seeds",
+)
 plt.show()
 
 # %% [markdown]
-# Without input the exponent stays close to 0 from `rho = 1` on and turns positive around 1.5. With an input it turns positive
-# only near `rho = 2`: the input pushes units onto the flat parts of tanh. So a network that works on data can afford
-# a radius above 1. (Averages of three networks with 64 units.) Keep that in mind for section 9.
+# Without input the exponent stays close to 0 from `rho = 1` to 1.4 and is positive from 1.6 on. With N(0, 1) input it is still 0 at `rho = 2`, because the
+# input pushes units onto the flat parts of tanh. The symbols of the task in section 9 drive the network less, and there it turns positive between 1.6 and
+# 1.8. So a network that works on data can afford a radius above 1. Keep that in mind for section 9.
 
 # %% [markdown]
 # ## 7. And the output layer?
@@ -341,12 +341,13 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Two nearly parallel curves, 9 to 15 times apart: the factor 10, and an error at the output that has changed a little with it. What grows from step to
-# step comes from the recurrent weights. Over 16 seeds the
-# gradient norm of `W_hh` goes from 0.74 to about 210,000 as `rho` rises from 1 to 3, while that of the head goes from 0.60 to 1.14.
+# Two nearly parallel curves, 8 to 18 times apart: the factor 10, and an error at the output that has changed with it. What grows from step to
+# step comes from the recurrent weights. The gradient norm of `W_hh` goes from 0.8 to about 300,000 as `rho` rises from 1 to 3, while that of the head
+# goes from 0.65 to 1.2 (geometric means of 100 networks).
 #
-# **Verdict on "the output layer only contributes a constant factor":** holds, up to the direction in which the gradient starts. Whether one should therefore *not clip* it is
-# another question, on which the evidence is split; chapter 05 measures it.
+# **Verdict on "the output layer only contributes a constant factor":** holds only if the loss looks at the last step alone, and then up to the direction
+# in which the gradient starts. With a loss at every step the head takes part at every step, but it does not multiply with itself. Whether one should
+# therefore *not clip* it is another question, on which the evidence is split; chapter 05 measures it.
 
 # %% [markdown]
 # ## 8. A cure by design: the LSTM and its forget bias
@@ -361,8 +362,10 @@ plt.show()
 tk.labs.forget_bias()
 
 # %% [markdown]
-# At $b = 0$ the gate halves the gradient at every step: about 3e-11 is left (geometric mean of 16 seeds; the forget gate alone predicts 8.9e-16,
-# the rest travels through the other gates). At $b = 2$ about a tenth is left, at $b = 3$ it neither vanishes nor explodes.
+# At $b = 0$ the gate halves the gradient at every step: about 3e-11 is left (geometric mean of 100 networks; the forget gate alone predicts 8.9e-16,
+# the rest travels through the other gates). At $b = 2$ about 12 % is left, at $b = 3$ it neither vanishes nor explodes. This is the gradient at the
+# *start*; what it does to training is a question of chapter 01. And an LSTM can explode, too: with recurrent weights four times as large and $b = 2$,
+# the gradient grows.
 #
 # Mind the trap: PyTorch has *two* bias vectors that are added. Writing 1 into both gives a forget bias of 2.
 # `tk.set_forget_bias(lstm, 1.0)` writes one and clears the other; `tk.gates(lstm)` gives every gate by its name:
@@ -445,7 +448,7 @@ for row in difference.itertuples():
 # **Train now.** The lab below holds the same network at the start of training. Press *Train now*: two copies train on the same batches,
 # one clipped. Then drag `rho` to 0.5 or 3 and train again.
 #
-# Look at the gradient norms, too: the unclipped copy does not go on exploding. At `rho = 3` its first steps make `W_hh` more than a thousand times larger; nearly all
+# Look at the gradient norms, too: the unclipped copy does not go on exploding. At `rho = 3` its first steps make `W_hh` more than a hundred times larger; nearly all
 # units saturate, and what gradient is left leads nowhere. At 1.2 nothing so dramatic happens, its steps are just too long to settle.
 # And choose the sunspot series: forecasting one month needs little memory, and at `rho = 1.2` both copies do equally well.
 
@@ -491,7 +494,7 @@ print(
 # optimizer.step()  # and print norm: max_norm should lie within its usual range
 # ```
 #
-# For an LSTM start with a forget bias of 1 to 2, or with the logarithm of the number of steps it has to bridge:
+# For an LSTM start with a forget bias of 1 to 2, and more the longer it has to remember (its horizon is $1 + e^b$):
 #
 # ```python
 # H = lstm.hidden_size
@@ -521,14 +524,14 @@ print(
 #
 # - The **eigenvalues** of `W_hh` fix the slope of the gradient of a *linear* network. For tanh, sigmoid and ReLU they are a guide for large
 #   random matrices and nothing more: two zero eigenvalues can go with a gradient that doubles at every step.
-# - **Singular values** bound it, the **activation** damps it (sigmoid by at least 4, ReLU by $\sqrt 2$), the **input** calms it, and the
+# - **Singular values** bound it, the **activation** damps it (sigmoid by at least 4 at each step, ReLU by $\sqrt 2$ on average), the **input** calms it, and the
 #   **initial state** can decide it.
-# - What **helps**: for the tanh network a radius of 1 to 1.5 *and* clipping (0 against 12 to 14 of 16 runs solved); for an LSTM the forget bias.
+# - What **helps**: for the tanh network a radius of 1 to 1.5 *and* clipping (0 against 12 to 14 of 16 runs solved); for the gradient of an LSTM the forget bias.
 #
-# **Sources.** R. Pascanu, T. Mikolov, Y. Bengio, [On the difficulty of training recurrent neural networks](https://arxiv.org/abs/1211.5063),
+# **Sources.** R. Pascanu, T. Mikolov, Y. Bengio, [On the difficulty of training recurrent neural networks](https://proceedings.mlr.press/v28/pascanu13.html),
 # ICML 2013. S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 1997 (temporal order is experiment 6a). R. Jozefowicz, W. Zaremba, I. Sutskever, An empirical exploration of recurrent network
 # architectures, ICML 2015 (forget bias). C. Tallec, Y. Ollivier, [Can recurrent neural networks warp time?](https://arxiv.org/abs/1804.11188), ICLR 2018
-# (horizon). A. Orvieto et al., [Resurrecting recurrent neural networks](https://arxiv.org/abs/2303.06349), ICML 2023 (circular law).
+# (horizon). A. Orvieto et al., [Resurrecting recurrent neural networks](https://arxiv.org/abs/2303.06349), ICML 2023 (eigenvalues of random matrices).
 # The claims under test: [Stack Overflow 53550264](https://stackoverflow.com/questions/53550264/).
 #
 # Start: [00 Start here](00_start_here.ipynb)

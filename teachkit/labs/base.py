@@ -1,9 +1,12 @@
 """The machinery that every lab shares: bind controls to a pure function and draw its result live.
 
 A lab is a `Spec`: controls, `compute(settings) -> result`, a `Picture` that draws a result, and one
-`sentence(result)`. This module adds the widgets, coalescing, training in the background, Reset,
-Save, the settings line and the poster that a saved notebook shows. Only core ipywidgets that exist
-in 7.7 (Colab) and 8 (JupyterLab) are used.
+`sentence(result)`. This module adds the widgets, training in the background, Reset, Save, the
+settings line and the poster that a saved notebook shows. Only core ipywidgets that exist in 7.7
+(Colab) and 8 (JupyterLab) are used.
+
+A control draws before its message is answered, and ipywidgets sends the next move only then: moves
+made meanwhile are folded into one, the last one wins, and nothing queues up.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class Lab:
     """A lab on the screen. Display it in a notebook; move its sliders; press its buttons.
 
     show: names of the controls to show, None for all. The lab keeps `settings`, `result` (of the
-    last compute) and `error` (None, or what went wrong last).
+    last compute) and `error` and `training_error` (None, or what went wrong last).
     """
 
     def __init__(self, spec: Spec, settings: Settings, show: Sequence[str] | None = None) -> None:
@@ -42,6 +45,7 @@ class Lab:
         self.start = spec.check(settings)
         self.settings = dict(self.start)
         self.error: BaseException | None = None
+        self.training_error: BaseException | None = None
         self.result: Any = None
         self.worker: threading.Thread | None = None
         self._canvas: Canvas | None = None
@@ -175,10 +179,14 @@ class Lab:
             self._moving = False
 
     def _moved(self, _: Any) -> None:
-        """React to a control: the newest settings win; moves made meanwhile are folded in."""
+        """React to a control with the values of all of them."""
         if self._moving:
             return
-        given = {name: control.value for name, control in self.controls.items()}
+        # 18.950000000000003 is 18.95 in the settings line; chaos would make two pictures of them.
+        given = {
+            name: round(control.value, 6) if isinstance(control.value, float) else control.value
+            for name, control in self.controls.items()
+        }
         try:
             limits = self.spec.limits(given)
             for name, (low, high) in limits.items():
@@ -202,8 +210,7 @@ class Lab:
             text = self.spec.sentence(self.result)
             picture = image_html(self._canvas.png(self.result), text, self.spec.width)
             self.view.value = picture + sentence_html(text, self.settings_line)
-            if self.error is not None:
-                self.message.value = ""
+            self.message.value = "" if self.error is not None else self.message.value
             self.error = None
             self._show_estimate()
         except Exception as error:
@@ -231,6 +238,8 @@ class Lab:
         """Write the picture as PNG and its numbers as CSV into the current folder."""
         target = Path(folder) if isinstance(folder, (str, Path)) else Path.cwd()
         _ = self.widget
+        if self.error is not None:
+            return []  # the picture and the settings do not belong together
         try:
             stem = target / self._file_stem()
             files = [stem.with_name(stem.name + end) for end in (".png", ".csv")]
@@ -257,13 +266,11 @@ class Lab:
         if self.worker is not None and self.worker.is_alive():
             return
         self._stop = threading.Event()
-        self.train_button.disabled, self.stop_button.disabled = True, False
         self.message.value = ""
-        self.error = None
-        settings = dict(self.settings)
-        self.worker = threading.Thread(
-            target=self._train, args=(self.training, settings, self._stop), daemon=True
-        )
+        self.training_error = None
+        work = (self.training, Canvas(self.training.picture()), dict(self.settings), self._stop)
+        self.train_button.disabled, self.stop_button.disabled = True, False
+        self.worker = threading.Thread(target=self._train, args=work, daemon=True)
         self.worker.start()
 
     def stop(self, _: Any = None) -> None:
@@ -272,9 +279,10 @@ class Lab:
         if self.worker is not None and self.worker is not threading.current_thread():
             self.worker.join(timeout=5)
 
-    def _train(self, training: Training, settings: Settings, stop: threading.Event) -> None:
+    def _train(
+        self, training: Training, canvas: Canvas, settings: Settings, stop: threading.Event
+    ) -> None:
         start = last = time.perf_counter()
-        canvas = Canvas(training.picture())
         done, result = 0.0, None
 
         def show(ended: str = "") -> None:
@@ -300,7 +308,8 @@ class Lab:
                 took = _duration(time.perf_counter() - start)
                 show(f"stopped after {took}" if stop.is_set() else f"done in {took}")
         except Exception as error:
-            self._report(error)
+            self.training_error = error
+            self.training_view.value += error_html(error)
         finally:
             self.train_button.disabled, self.stop_button.disabled = False, True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import threading
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -43,7 +44,10 @@ class Canvas:
 
     def png(self, result: Any) -> bytes:
         """Return the picture of a result as PNG."""
-        with _DRAWING, style():
+        # rcParams belong to the whole process: a thread in the background must not change what the
+        # reader sets meanwhile.
+        main = threading.current_thread() is threading.main_thread()
+        with _DRAWING, style() if main else nullcontext():
             # Until this is through there is no background: after an error the next one is drawn.
             background, self._background = self._background, None
             changed = self.picture.update(result)

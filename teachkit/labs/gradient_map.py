@@ -19,8 +19,8 @@ from ..models import ACTIVATIONS, make_elman
 from ..plots import INK, growth_image, power_of_ten, style
 from .base import Lab
 from .controls import Choice, Slider
+from .network import RHO_HIGH, drive
 from .spec import Settings, Spec
-from .spectral_radius import RHO_HIGH, drive
 from .spectrum import in_words
 
 ROWS = 41  # spectral radii in a map

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
 from ..errors import bad
@@ -20,6 +21,8 @@ from .spectrum import Spectrum, SpectrumPicture, sentence, table
 def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     """Make the lab of the reader's own layer; the layer itself is never changed."""
     check_layer(model)
+    if is_parametrized(model):
+        raise bad("model", model, "a layer with plain weights, without parametrizations")
     if not isinstance(x, Tensor):
         raise bad("x", x, "a batch that model takes, a tensor")
     base = copy.deepcopy(model).cpu().double()

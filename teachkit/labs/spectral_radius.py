@@ -11,40 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..datasets import TASKS, Task, make_task
+from ..datasets import TASKS, Task
 from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
-from ..models import ACTIVATIONS, SequenceModel, make_elman, unit_sigma_max, unit_spectrum
+from ..models import (
+    ACTIVATIONS,
+    SequenceModel,
+    unit_sigma_max,
+    unit_spectrum,
+)
 from .base import Lab
 from .controls import Choice, Slider
+from .network import RHO_HIGH, drive, network, task_of
 from .own_model import own_model_spec
 from .race import STEPS, Race, RacePicture, race_seconds, race_sentence, run_race
 from .spec import Settings, Spec, Training
 from .spectrum import Spectrum, SpectrumPicture, sentence, table
-
-RHO_HIGH = {"sigmoid": 20.0}  # a sigmoid needs far more than 3 to explode
-LONGEST_WINDOW = 600  # months of sunspots in one training window
-
-
-def network(settings: Settings, dtype: torch.dtype) -> nn.RNN:
-    """Make the recurrent layer of the settings; the lab looks into it and trains it."""
-    return make_elman(
-        settings["hidden_size"],
-        settings["rho"],
-        activation=settings["activation"],
-        non_normality=settings["non_normality"],
-        input_size=_task(settings).input_size,
-        seed=settings["seed"],
-        dtype=dtype,
-    )
-
-
-def drive(settings: Settings, input_size: int) -> tuple[Tensor, Tensor]:
-    """Draw the input (zeros when it is off) and the initial state: N(0, 1) entries, or zero."""
-    generator = torch.Generator().manual_seed(settings["seed"])
-    h0 = torch.randn(1, 1, settings["hidden_size"], generator=generator, dtype=torch.float64)
-    h0 = torch.zeros_like(h0) if settings["h0"] == "zero" else h0
-    x = torch.randn(settings["seq_len"], 1, input_size, generator=generator, dtype=torch.float64)
-    return (x if settings["input"] else torch.zeros_like(x)), h0
 
 
 def _lead(settings: Settings) -> str:
@@ -74,20 +55,13 @@ def compute(settings: Settings) -> Spectrum:
 # -- training ---------------------------------------------------------------------------------
 
 
-def _task(settings: Settings) -> Task:
-    T = settings["seq_len"]
-    return make_task(
-        settings["task"], min(T, LONGEST_WINDOW) if settings["task"] == "sunspots" else T
-    )
-
-
 def _model(settings: Settings, task: Task) -> SequenceModel:
     rnn = network(settings, torch.float32)
     return SequenceModel(rnn, task.output_size, seed=settings["seed"])
 
 
 def _race(settings: Settings) -> Iterator[tuple[float, Race]]:
-    task = _task(settings)
+    task = task_of(settings)
     model = _model(settings, task)
     return run_race(
         model,
@@ -104,13 +78,13 @@ def _race(settings: Settings) -> Iterator[tuple[float, Race]]:
 def _seconds_per_time_step(activation: str, hidden_size: int, task: str) -> float:
     probe: Settings = {"rho": 1.0, "non_normality": 1.0, "seed": 0, "seq_len": 20}
     probe |= {"activation": activation, "hidden_size": hidden_size, "task": task}
-    return race_seconds(_model(probe, _task(probe)), _task(probe)) / 20
+    return race_seconds(_model(probe, task_of(probe)), task_of(probe)) / 20
 
 
 def _seconds(settings: Settings) -> float:
     size = 2 ** round(math.log2(settings["hidden_size"]))  # measured once for similar sizes
     per_step = _seconds_per_time_step(settings["activation"], size, settings["task"])
-    return per_step * _task(settings).seq_len
+    return per_step * task_of(settings).seq_len
 
 
 CONTROLS: tuple[Slider | Choice, ...] = (

@@ -180,17 +180,21 @@ class Notebook:
         self.wait_until_run()
 
     def wait_until_run(self) -> None:
-        """Wait until no cell waits for the kernel."""
+        """Wait until no cell waits for the kernel; raises `RuntimeError` with what went wrong."""
         self.page.wait_for_function(
             """() => {
                 const panel = window.jupyterapp.shell.currentWidget;
                 const cells = Array.from(panel.content.model.cells);
                 const code = cells.filter(c => c.type === 'code' && c.sharedModel.source.trim());
-                return code.every(c => c.executionCount !== null)
+                const failed = code.some(c => Array.from(
+                    {length: c.outputs.length}, (_, k) => c.outputs.get(k).type).includes('error'));
+                return failed || code.every(c => c.executionCount !== null)
                     && panel.sessionContext.session.kernel.status === 'idle';
             }""",
             timeout=RUN_SECONDS * 1000,
         )
+        if problems := self.errors():  # an error ends the run: the cells below wait for ever
+            raise RuntimeError("\n".join(problems))
 
     def run_code(self, code: str) -> str:
         """Run code in the notebook's kernel, beside its cells; returns what it prints."""

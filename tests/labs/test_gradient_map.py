@@ -6,6 +6,7 @@ import torch
 
 import teachkit as tk
 from teachkit.labs.canvas import Canvas
+from teachkit.labs.network import drive
 from teachkit.labs.spectrum import in_words
 from tests.labs.driving import check_shown, open_lab
 
@@ -19,9 +20,7 @@ def test_each_row_is_the_gradient_of_a_network(activation):
     assert growth.shape == (len(rhos), 21)
     assert rhos[0] == 0.0
     assert rhos[-1] == (20.0 if activation == "sigmoid" else 3.0)
-    generator = torch.Generator().manual_seed(2)
-    h0 = torch.randn(1, 1, 10, generator=generator, dtype=torch.float64)
-    x = torch.randn(20, 1, 1, generator=generator, dtype=torch.float64)
+    x, h0 = drive(lab.settings, 1)
     for row in (0, 7, len(rhos) - 1):
         rnn = tk.make_elman(10, rhos[row], activation=activation, seed=2, dtype=torch.float64)
         expected = tk.gradient_through_time(rnn, x, h0).growth
@@ -32,9 +31,8 @@ def test_the_sentence_is_measured_at_the_slider_and_not_at_the_nearest_row():
     lab = open_lab("gradient_map", **SMALL)
     lab.controls["rho"].value = 1.23
     rnn = tk.make_elman(10, 1.23, activation="linear", seed=2, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(2)
-    h0 = torch.randn(1, 1, 10, generator=generator, dtype=torch.float64)
-    last = tk.gradient_through_time(rnn, torch.zeros(20, 1, 1).double(), h0).growth[-1].item()
+    x, h0 = drive(lab.settings, 1)
+    last = tk.gradient_through_time(rnn, x, h0).growth[-1].item()
     assert f"rho = 1.23, after 20 steps the gradient is: linear {in_words(last)};" in lab.sentence
 
 
