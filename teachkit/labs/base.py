@@ -18,16 +18,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-from PIL import Image
 
 from ..device import threads
 from ..errors import check_choice
-from .canvas import Canvas, error_html, image_html, sentence_html
+from .canvas import Canvas, error_html, image_html, sentence_html, stack
 from .spec import Settings, Spec, Training
 
 _FRAME_SECONDS = 0.15  # between two pictures of a training in the background
@@ -97,23 +95,8 @@ class Lab:
     def poster_png(self) -> bytes:
         """Return the still picture that a saved notebook shows: low, critical and high settings."""
         canvas = Canvas(self.spec.picture())
-        pictures = [
-            Image.open(BytesIO(canvas.png(self.spec.compute(s)))).convert("RGB")
-            for s in self._poster_settings()
-        ]
-        gap = 8
-        sheet = Image.new(
-            "RGB",
-            (pictures[0].width, sum(p.height + gap for p in pictures) - gap),
-            "white",
-        )
-        top = 0
-        for picture in pictures:
-            sheet.paste(picture, (0, top))
-            top += picture.height + gap
-        buffer = BytesIO()
-        sheet.quantize(64).save(buffer, "png", optimize=True)
-        return buffer.getvalue()
+        with threads(1):
+            return stack([canvas.png(self.spec.compute(s)) for s in self._poster_settings()])
 
     def poster_text(self) -> str:
         """Return the sentences of the poster, its text for those who do not see it."""

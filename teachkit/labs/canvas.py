@@ -66,6 +66,20 @@ class Canvas:
         return buffer.getvalue()
 
 
+def stack(pngs: list[bytes], gap: int = 8) -> bytes:
+    """Put pictures of one width below each other, as one PNG."""
+    pictures = [Image.open(BytesIO(png)).convert("RGB") for png in pngs]
+    height = sum(picture.height + gap for picture in pictures) - gap
+    sheet = Image.new("RGB", (pictures[0].width, height), "white")
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height + gap
+    buffer = BytesIO()
+    sheet.quantize(64).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
 def image_html(png: bytes, alt: str, width: int) -> str:
     """Return an `<img>` on an opaque light card; the alternative text is the lab's sentence."""
     data = base64.b64encode(png).decode()
