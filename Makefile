@@ -25,6 +25,9 @@ STAMP := $(subst $(space),\ ,$(ENV))/.teachkit-$(shell pwd | cksum | cut -d' ' -
 DEV_STAMP := $(STAMP)-dev
 COLAB_STAMP := .colab/.installed
 
+# Pictures reach the browser sooner: tools/prompt_kernel.py says why.
+PROMPT := --ServerApp.kernel_websocket_connection_class=tools.prompt_kernel.PromptConnection
+
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -34,7 +37,7 @@ help:  ## List the commands
 	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
 
 lab: $(STAMP)  ## Open the tutorial in JupyterLab
-	@$(RUN) jupyterlab notebooks/00_start_here.ipynb $(ARGS)
+	@$(RUN) jupyterlab $(PROMPT) notebooks/00_start_here.ipynb $(ARGS)
 
 test: $(DEV_STAMP) $(COLAB_STAMP)  ## Run all tests: code, chapters, browser, style, types
 	@$(RUN) pytest $(ARGS)

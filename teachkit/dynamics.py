@@ -265,13 +265,13 @@ def gradient_map(
         sequence = x.transpose(0, 1) if first else x if batched else x.unsqueeze(1)
         pre = nn.functional.linear(sequence, W_ih, b_ih)
         pre = pre if trace.b_hh is None else pre + trace.b_hh
-        base = with_spectral_radius(trace.W_hh, 1.0)
-        W = (base.T * radii.to(base)[:, None, None]).contiguous()
+        W = with_spectral_radius(trace.W_hh, 1.0).T
+        scale = radii.to(W)[:, None, None]  # one matrix serves all radii
     with torch.enable_grad():
         h = trace.h[0].detach().expand(len(radii), -1, -1).clone().requires_grad_()
         states = [h]
         for step in pre.unbind(0):
-            h = own.function(torch.baddbmm(step.expand(len(radii), -1, -1), h, W))
+            h = own.function(step + scale * (h @ W))
             states.append(h)
         grads = torch.autograd.grad(h.sum(), states)
     back = torch.stack([_norms(list(g)) for g in reversed(grads)], -1)

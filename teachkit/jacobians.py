@@ -87,13 +87,14 @@ def products_of(trace: Trace) -> JacobianProducts:
     products = torch.empty(T + 1, B, S, S, dtype=jacobians.dtype)
     scales = torch.zeros(T + 1, B, dtype=torch.float64)
     products[T] = torch.eye(S, dtype=jacobians.dtype)
+    out, steps = products.unbind(0), jacobians.unbind(0)
     for t in range(T - 1, -1, -1):
-        torch.matmul(products[t + 1], jacobians[t], out=products[t])
+        torch.bmm(out[t + 1], steps[t], out=out[t])
         scales[t] = scales[t + 1]
-        if t % 4 == 0:  # often enough for steps that stretch a billionfold
-            size = products[t].abs().amax((-1, -2))
+        if t % 6 == 0:  # often enough for steps that stretch a millionfold
+            size = out[t].abs().amax((-1, -2))
             size = torch.where(size > 0, size, 1.0)
-            products[t] /= size[:, None, None]
+            out[t].div_(size[:, None, None])
             scales[t] += size.double().log()
     if trace.c is None:
         return JacobianProducts(products, scales, (S,))

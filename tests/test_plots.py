@@ -1,5 +1,7 @@
 """Figures: what is drawn is the data, on axes that say what they show."""
 
+import itertools
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 
 from teachkit import experiments, plots, results
 
-VARIANTS = ["no clipping", "no clipping, lr / 10", "clip at norm 1"]
+VARIANTS = ["no clipping", "no clipping, lr 0.03", "clip at norm 1"]
 
 
 @pytest.fixture
@@ -98,8 +100,8 @@ def test_colours_stay_apart_for_colour_blind_readers():
     together = [
         ("vanish", "explode"), ("vanish", "critical"), ("critical", "explode"),
         ("gradient", "prediction"), ("gradient", "bound"), ("prediction", "bound"),
-        ("no clipping", "clip at norm 1"), ("no clipping", "no clipping, lr / 10"),
-        ("clip at norm 1", "no clipping, lr / 10"), ("no input", "N(0, 1) input"),
+        *itertools.combinations(experiments.TEMPORAL_ORDER_VARIANTS, 2),
+        *itertools.combinations(["no input", "temporal order", "N(0, 1) input"], 2),
     ]  # fmt: skip
     for matrix in [np.eye(3).tolist(), *matrices.values()]:
         for one, other in together:

@@ -103,7 +103,7 @@ class Lab:
         return "\n".join(self.spec.sentence(self.spec.compute(s)) for s in self._poster_settings())
 
     def _poster_settings(self) -> list[Settings]:
-        return [self.spec.check({**self.start, **p}) for p in self.spec.posters] or [self.start]
+        return [self.spec.check({**self.start, **p}) for p in self.spec.posters(self.start)]
 
     # -- widgets ------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class Lab:
                 took = _duration(time.perf_counter() - start)
                 show(f"stopped after {took}" if stop.is_set() else f"done in {took}")
         except Exception as error:
-            self.training_error = error
+            self.training_error, self.estimate.value = error, ""
             self.training_view.value += error_html(error)
         finally:
             self.train_button.disabled, self.stop_button.disabled = False, True

@@ -36,13 +36,15 @@ class Slider:
         return int(number)
 
     def widget(self) -> widgets.Widget:
-        """Make the control; wide enough for its label at a notebook width of 700 px."""
+        """Make the control; two fit side by side at a notebook width of 700 px."""
         shared = {"min": self.low, "max": self.high, "step": self.step, "value": self.value}
         if self.whole:
-            return widgets.IntSlider(description=self.label, **shared, **_control_style())
+            return _titled(widgets.IntSlider(description=self.label, **shared, **_control_style()))
         digits = len(f"{self.step:g}".partition(".")[2])
-        return widgets.FloatSlider(
-            description=self.label, readout_format=f".{digits}f", **shared, **_control_style()
+        return _titled(
+            widgets.FloatSlider(
+                description=self.label, readout_format=f".{digits}f", **shared, **_control_style()
+            )
         )
 
 
@@ -63,8 +65,10 @@ class Choice:
     def widget(self) -> widgets.Widget:
         """Make the control."""
         options = [(_option_name(o), o) for o in self.options]
-        return widgets.Dropdown(
-            description=self.label, options=options, value=self.value, **_control_style()
+        return _titled(
+            widgets.Dropdown(
+                description=self.label, options=options, value=self.value, **_control_style()
+            )
         )
 
 
@@ -72,8 +76,15 @@ def _option_name(option: Any) -> str:
     return {True: "on", False: "off"}[option] if isinstance(option, bool) else str(option)
 
 
+def _titled(control: widgets.Widget) -> widgets.Widget:
+    """Give a control of ipywidgets 8 its label as tooltip; without one it shows "null"."""
+    if "tooltip" in control.trait_names():
+        control.tooltip = control.description
+    return control
+
+
 def _control_style() -> dict[str, Any]:
     return {
-        "style": {"description_width": "110px"},
-        "layout": widgets.Layout(width="330px", margin="1px 6px 1px 0"),
+        "style": {"description_width": "100px"},
+        "layout": widgets.Layout(width="285px", margin="1px 6px 1px 0"),
     }

@@ -124,7 +124,7 @@ SPEC = Spec(
     picture=MemoryPicture,
     sentence=sentence,
     table=table,
-    posters=({"forget_bias": 0.0}, {"forget_bias": 2.0}, {"forget_bias": 5.0}),
+    posters=lambda _: [{"forget_bias": bias} for bias in (0.0, 2.0, 5.0)],
 )
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from ..dynamics import gradient_map as measure_map
+from ..dynamics import gradient_through_time
 from ..models import ACTIVATIONS, make_elman
 from ..plots import INK, growth_image, power_of_ten, style
 from .base import Lab
@@ -39,28 +40,34 @@ class Maps:
 @functools.lru_cache(maxsize=8)
 def _maps(
     hidden_size: int, seq_len: int, non_normality: float, input: bool, h0: str, seed: int
-) -> Any:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Compute all four maps; moving rho over them costs nothing more."""
-    settings = {
-        "hidden_size": hidden_size,
-        "seq_len": seq_len,
-        "input": input,
-        "h0": h0,
-        "seed": seed,
-    }
+    settings = {"hidden_size": hidden_size, "seq_len": seq_len, "input": input, "h0": h0}
     rnn = make_elman(hidden_size, 1.0, non_normality=non_normality, seed=seed, dtype=torch.float64)
-    x, start = drive(settings, 1)
+    x, start = drive({**settings, "seed": seed}, 1)
     rhos = {a: np.linspace(0.0, RHO_HIGH.get(a, 3.0), ROWS) for a in ACTIVATIONS}
     growth = {a: measure_map(rnn, rhos[a], x, start, activation=a).numpy() for a in ACTIVATIONS}
-    return rnn, x, start, rhos, growth
+    return rhos, growth
 
 
 def compute(settings: Settings) -> Maps:
     """Measure the maps, and the true gradient of each activation at the chosen radius. Pure."""
     rho = settings["rho"]
-    rnn, x, h0, rhos, growth = _maps(**{k: v for k, v in settings.items() if k != "rho"})
-    at_rho = {a: float(measure_map(rnn, [rho], x, h0, activation=a)[0, -1]) for a in ACTIVATIONS}
-    return Maps(rho, rhos, growth, at_rho)
+    rhos, growth = _maps(**{k: v for k, v in settings.items() if k != "rho"})
+    x, start = drive(settings, 1)
+
+    def at(activation: str) -> float:
+        rnn = make_elman(
+            settings["hidden_size"],
+            rho,
+            activation=activation,
+            non_normality=settings["non_normality"],
+            seed=settings["seed"],
+            dtype=torch.float64,
+        )
+        return gradient_through_time(rnn, x, start).growth[-1].item()
+
+    return Maps(rho, rhos, growth, {a: at(a) for a in ACTIVATIONS})
 
 
 def sentence(result: Maps) -> str:

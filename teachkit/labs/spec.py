@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,8 @@ class Training:
 class Spec:
     """What makes one lab: its controls and pure functions.
 
-    posters: settings of the still pictures in a saved notebook (low, critical, high). limits: new
+    posters: changes to the settings for the still pictures in a saved
+    notebook (low, critical, high). limits: new
     slider ends for some settings, {name: (low, high)}. arguments: written first in the settings
     line, for a lab of the reader's own model.
     """
@@ -46,7 +47,7 @@ class Spec:
     picture: Callable[[], Picture]
     sentence: Callable[[Any], str]
     table: Callable[[Any], pd.DataFrame]
-    posters: tuple[Settings, ...] = ()
+    posters: Callable[[Settings], Sequence[Settings]] = field(default=lambda _: ({},))
     limits: Callable[[Settings], dict[str, tuple[float, float]]] = field(default=lambda _: {})
     training: Training | None = None
     arguments: str = ""

@@ -87,6 +87,7 @@ def _seconds(settings: Settings) -> float:
     return per_step * task_of(settings).seq_len
 
 
+POSTERS = {"sigmoid": (2.0, 8.0, 20.0)}
 CONTROLS: tuple[Slider | Choice, ...] = (
     Slider("rho", "rho", 1.2, 0.0, 20.0, 0.01),
     Choice("activation", "activation", "tanh", tuple(ACTIVATIONS)),
@@ -107,7 +108,7 @@ SPEC = Spec(
     picture=SpectrumPicture,
     sentence=sentence,
     table=table,
-    posters=({"rho": 0.8}, {"rho": 1.2}, {"rho": 3.0}),
+    posters=lambda s: [{"rho": rho} for rho in POSTERS.get(s["activation"], (0.8, 1.2, 3.0))],
     limits=lambda s: {"rho": (0.0, RHO_HIGH.get(s["activation"], 3.0))},
     training=Training(_race, RacePicture, race_sentence, _seconds, needs=("task",)),
 )

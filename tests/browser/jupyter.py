@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
+(PROMPT,) = re.findall(r"^PROMPT := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 RUN_SECONDS = 240  # Run All of the slowest chapter on a busy machine
 CHROMIUM_FLAGS = [
     "--disable-gpu",
@@ -87,10 +88,12 @@ def jupyterlab(notebooks: Path) -> Iterator[Server]:
         }
         env = {**os.environ, **{key: str(home / value) for key, value in folders.items()}}
         env.pop("TEACHKIT_POSTER", None)
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
         port, token = _free_port(), secrets.token_hex(16)
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]
         command += [f"--ServerApp.root_dir={notebooks}", f"--IdentityProvider.token={token}"]
         command += ["--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"]
+        command += [PROMPT]
         if os.geteuid() == 0:
             command.append("--allow-root")
         log = home / "log"

@@ -326,6 +326,6 @@ def test_a_normal_sigmoid_network_cannot_explode_below_4():
 def test_the_saved_study_is_complete():
     table = tk.load_results("temporal_order")
     runs = final_rows(table)
-    assert len(runs) == 3 * 7 * 16
+    assert len(runs) == 4 * 8 * 16
     assert (runs["step"] == table.attrs["steps"]).all()
     assert runs.groupby(["variant", "rho"])["seed"].nunique().eq(16).all()
