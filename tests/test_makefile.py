@@ -70,7 +70,8 @@ def test_lab_sets_up_once_and_opens_the_first_chapter(project):
     assert first[0] == "-m venv --clear .venv"
     assert "--index-url https://download.pytorch.org/whl/cpu torch==" in first[1]
     assert first[2].endswith("install --requirement requirements.txt --editable .")
-    assert first[3] == "-m jupyterlab notebooks/00_start_here.ipynb"
+    assert first[3].startswith("-m jupyterlab --ServerApp.kernel_websocket_connection_class=tools.")
+    assert first[3].endswith(" notebooks/00_start_here.ipynb")
     again, _ = project.make("lab")
     assert again == first[3:]
 

@@ -153,7 +153,7 @@ class RacePicture:
                 line.set_data(np.arange(len(y)), y)
                 drawn.append(y[np.isfinite(y)])
             y = np.concatenate(drawn)
-            low = np.floor(y.min()) if y.size else -1.0
+            low = min(np.floor(y.min()), -1.0) if y.size else -1.0
             high = np.ceil(y.max()) if y.size else 1.0
             limits = (float(low), float(max(high, low + 1)))
             if ax.get_ylim() != limits:
