@@ -85,17 +85,17 @@ def products_of(trace: Trace) -> JacobianProducts:
     jacobians = step_jacobians(trace).cpu()
     T, B, S, _ = jacobians.shape
     products = torch.empty(T + 1, B, S, S, dtype=jacobians.dtype)
-    scales = torch.zeros(T + 1, B, dtype=torch.float64)
+    shifts = torch.zeros(T + 1, B, dtype=torch.float64)
     products[T] = torch.eye(S, dtype=jacobians.dtype)
     out, steps = products.unbind(0), jacobians.unbind(0)
     for t in range(T - 1, -1, -1):
         torch.bmm(out[t + 1], steps[t], out=out[t])
-        scales[t] = scales[t + 1]
         if t % 6 == 0:  # often enough for steps that stretch a millionfold
             size = out[t].abs().amax((-1, -2))
             size = torch.where(size > 0, size, 1.0)
             out[t].div_(size[:, None, None])
-            scales[t] += size.double().log()
+            shifts[t] = size.double().log()
+    scales = shifts.flip(0).cumsum(0).flip(0)  # a shift at t holds for all earlier products
     if trace.c is None:
         return JacobianProducts(products, scales, (S,))
     sizes = trace.h[0].shape[-1], trace.c[0].shape[-1]

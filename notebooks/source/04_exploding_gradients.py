@@ -26,8 +26,8 @@ import torch
 
 import teachkit as tk
 
-tk.plots.use_style()
 tk.seed_everything(0)
+tk.plots.use_style()
 # %% [markdown]
 # ## 1. The same matrix, again and again
 #
@@ -52,7 +52,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# After a few steps the curves run alongside the dotted powers, nearly straight on the log axis: a change of 10 % per step, compounded.
+# The curves wander a little, but in the long run they keep the slope of the dotted powers: a change of 10 % per step, compounded.
 # $1.1^{50}$ is 117 and $0.9^{50}$ is 0.005. Most curves end 1.3 to 14 times lower, because only part of the gradient points along the
 # eigenvectors that survive. What the eigenvalues fix is the *slope* in the long run.
 #
@@ -431,7 +431,8 @@ plt.show()
 difference = tk.experiments.paired_difference(results, "clip at norm 1", "no clipping, lr 0.01")
 print("accuracy with clipping minus accuracy without, at lr 0.01; paired by seed, 95 % interval")
 for row in difference.itertuples():
-    print(f"  rho {row.rho:<4g} {row.mean:5.2f}  [{row.low:5.2f}, {row.high:5.2f}]")
+    mean, low, high = (round(value, 2) + 0.0 for value in (row.mean, row.low, row.high))
+    print(f"  rho {row.rho:<4g} {mean:5.2f}  [{low:5.2f}, {high:5.2f}]")
 
 # %% [markdown]
 # **What learns.** From `rho = 0.5` nothing does, clipped or not: the gradient from the early symbol has vanished, and clipping cannot
