@@ -160,8 +160,8 @@ plt.show()
 # - $\gamma\,\sigma_{max} < 1$ is *sufficient* for vanishing;
 # - $\gamma\,\sigma_{max} > 1$ is *necessary* for exploding, and by no means sufficient.
 #
-# A random Gaussian matrix with radius 1 has `sigma_max` near 2, so between the two lies much room. What happens in it show the singular values of
-# the Jacobians $\partial h_T/\partial h_t$, the factors by which the steps from $t$ to $T$ stretch the directions of the gradient:
+# A random Gaussian matrix with radius 1 has `sigma_max` near 2, so between the two lies much room. The singular values of
+# the Jacobians $\partial h_T/\partial h_t$ show what happens in it: they are the factors by which the steps from $t$ to $T$ stretch the directions of the gradient.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.2), sharey=True)
@@ -445,7 +445,7 @@ for row in difference.itertuples():
 # **Does a start below 1 keep it below?** No. The clipped networks that start at 0.8 end at a radius of 1.6 on average, and meet gradient norms
 # in the thousands on the way.
 #
-# **Verdict on "keep the radius below 1 to be safe":** does not hold here. At the start it is too far below 1 that hurts most, and training moves the radius
+# **Verdict on the common advice "keep the radius below 1":** does not hold here. At the start it is too far below 1 that hurts most, and training moves the radius
 # anyway. A start between 1 and 1.5 *with clipping* is what trained best. (One task, one network size, three learning rates; chapters 02 and 05 vary more.)
 #
 # **Train now.** The lab below holds the same network at the start of training. Press *Train now*: two copies train on the same batches,
