@@ -31,16 +31,22 @@ PROMPT := --ServerApp.kernel_websocket_connection_class=tools.prompt_kernel.Prom
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help lab test lint format types notebooks results bench colab-env clean
+.PHONY: help lab test test-python lint format types notebooks results bench colab-env clean
 
 help:  ## List the commands
-	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "make %-11s  %s\n", $$1, $$2}' Makefile
 
 lab: $(STAMP)  ## Open the tutorial in JupyterLab
 	@$(RUN) jupyterlab $(PROMPT) notebooks/00_start_here.ipynb $(ARGS)
 
 test: $(DEV_STAMP) $(COLAB_STAMP)  ## Run all tests: code, chapters, browser, style, types
 	@$(RUN) pytest $(ARGS)
+
+# An environment of its own for each: what `make test` sets up in .venv stays as it is.
+test-python:  ## Run all tests on another Python: make test-python PYTHON=python3.13
+	@$(call check_python,$(PYTHON))
+	@test -x .venv-$(notdir $(PYTHON))/bin/python || $(PYTHON) -m venv .venv-$(notdir $(PYTHON))
+	@VIRTUAL_ENV="$(CURDIR)/.venv-$(notdir $(PYTHON))" $(MAKE) --no-print-directory test
 
 lint: $(DEV_STAMP)  ## Check the style of all Python files
 	@$(RUN) ruff check . $(ARGS)

@@ -323,6 +323,7 @@ def sunspots_race():
     settings = SPECTRAL_RADIUS.check(
         {"rho": 1.2, "seq_len": 30, "hidden_size": 50, "task": "sunspots"}
     )
+    assert SPECTRAL_RADIUS.training is not None
     *_, (_, race) = SPECTRAL_RADIUS.training.start(settings)
     return np.mean(race.plain.loss[-100:]) / np.mean(race.clipped.loss[-100:])
 

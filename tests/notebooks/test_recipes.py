@@ -1,6 +1,7 @@
 """The recipes run as they are printed, and do what they promise."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def recipes(chapter):
 def test_the_radius_and_clipping_recipe():
     code = recipes("04")[0]
     build, _, step = code.partition("loss.backward()")
-    names = {"torch": torch, "input_size": 3, "hidden_size": 20}
+    names: dict[str, Any] = {"torch": torch, "input_size": 3, "hidden_size": 20}
     exec(build, names)
     rnn = names["rnn"]
     assert tk.spectral_radius(rnn.weight_hh_l0.detach()).item() == pytest.approx(1.2, abs=1e-3)
