@@ -27,7 +27,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     """Choose where to train: the GPU if there is one, else the CPU.
 
     device: "cpu", "cuda" or "mps" to insist. Raises `ValueError` when that device is unknown or
-    this machine has none. Taught in chapter 00.
+    this machine has none. `fit` uses it.
     """
     available = ["cpu"]
     if torch.backends.mps.is_available():
@@ -74,10 +74,9 @@ def as_double(values: torch.Tensor) -> torch.Tensor:
     return (values.cpu() if values.device.type == "mps" else values).double()
 
 
-_blocks = threading.local()  # how many `threads` blocks this thread is in
-_open_blocks = 0
-_default_threads = 1
-_blocks_lock = threading.Lock()
+_known = threading.local()  # .seen: whether this thread has been in a block before
+_process = {"open": 0, "count": 1}  # blocks open in any thread; the count before the first of them
+_process_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -87,22 +86,21 @@ def threads(count: int) -> Iterator[None]:
     A thread that starts while another is inside such a block inherits that block's count; it
     restores the count from outside all blocks instead.
     """
-    global _open_blocks, _default_threads
     count = check_count("count", count)
-    with _blocks_lock:
-        if _open_blocks == 0:
-            _default_threads = torch.get_num_threads()
-        _open_blocks += 1
-        nested = getattr(_blocks, "depth", 0) > 0
-        before = torch.get_num_threads() if nested else _default_threads
-        _blocks.depth = getattr(_blocks, "depth", 0) + 1
+    with _process_lock:
+        before = torch.get_num_threads()
+        if _process["open"] == 0:
+            _process["count"] = before
+        elif not hasattr(_known, "seen"):
+            before = _process["count"]
+        _process["open"] += 1
+        _known.seen = True
         torch.set_num_threads(count)
     try:
         yield
     finally:
-        with _blocks_lock:
-            _open_blocks -= 1
-            _blocks.depth -= 1
+        with _process_lock:
+            _process["open"] -= 1
             torch.set_num_threads(before)
 
 
@@ -160,6 +158,10 @@ def step_seconds(repeats: int = 20) -> float:
     return float(np.median(times))
 
 
+def _relative_speed(seconds: float) -> float:
+    return REFERENCE_STEP_SECONDS / seconds
+
+
 @dataclass(frozen=True)
 class EnvironmentReport:
     """What this machine is and how fast it trains; displays as a short table."""
@@ -170,7 +172,7 @@ class EnvironmentReport:
     @property
     def relative_speed(self) -> float:
         """Speed against the machine on which the chapters' run times were measured."""
-        return REFERENCE_STEP_SECONDS / self.step_seconds
+        return _relative_speed(self.step_seconds)
 
     def __str__(self) -> str:
         width = max(len(name) for name, _ in self.rows)
@@ -193,7 +195,6 @@ def environment_report() -> EnvironmentReport:
     device = choose_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     seconds = step_seconds()
-    speed = REFERENCE_STEP_SECONDS / seconds
     packages = ("torch", "numpy", "pandas", "matplotlib", "ipywidgets", "ipython")
     where = "Google Colab" if "google.colab" in sys.modules else platform.system()
     rows = (
@@ -201,6 +202,6 @@ def environment_report() -> EnvironmentReport:
         *((package, _version(package)) for package in packages),
         ("device", f"{name}; {os.cpu_count()} CPU cores"),
         ("one training step", f"{1e3 * seconds:.1f} ms (small LSTM, CPU, one thread)"),
-        ("speed", f"{speed:.1f}x the machine on which the chapters were timed"),
+        ("speed", f"{_relative_speed(seconds):.1f}x the machine on which the chapters were timed"),
     )
     return EnvironmentReport(rows, seconds)

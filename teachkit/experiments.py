@@ -1,7 +1,7 @@
 """The multi-seed experiments behind the figures: tidy tables and honest intervals.
 
 Every seed sets the weights and the batches, and every variant sees the same ones: comparisons are
-paired. `make results` runs them all and saves what they print (`python -m teachkit.experiments`).
+paired. `make results` runs them all and saves their tables (`python -m teachkit.experiments`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ LYAPUNOV: dict[str, Any] = {
     "rhos": [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0],
     "seeds": 16,
     "hidden_size": 64,
+    "steps": 300,
+    "warmup": 100,
 }
 
 
@@ -172,28 +174,34 @@ def paired_difference(
 
 
 def lyapunov_study(
-    rhos: Iterable[float], *, seeds: int = 16, hidden_size: int = 64, first_seed: int = 0
+    rhos: Iterable[float],
+    *,
+    seeds: int = 16,
+    hidden_size: int = 64,
+    steps: int = 300,
+    warmup: int = 100,
 ) -> pd.DataFrame:
     """Measure the largest Lyapunov exponent of tanh networks by rho, input and seed.
 
     Inputs: "no input", "N(0, 1) input" and "temporal order" (its one-hot symbols). Random N(0, 1)
-    initial states; 100 steps of warm-up and 300 of measurement. Tidy table: input, rho, seed,
+    initial states; `steps` steps are measured after `warmup` others. Tidy table: input, rho, seed,
     exponent in nats per step. Taught in chapter 04.
     """
+    T = warmup + steps
     rows = []
     for rho in rhos:
-        for seed in range(first_seed, first_seed + seeds):
-            symbols, _ = TemporalOrder(400).batch(1, generator(seed, "batches"))
+        for seed in range(seeds):
+            symbols, _ = TemporalOrder(T).batch(1, generator(seed, "batches"))
             drives = {
-                "no input": torch.zeros(400, 1, 1, dtype=torch.float64),
-                "N(0, 1) input": random_input(400, 1, seed),
+                "no input": torch.zeros(T, 1, 1, dtype=torch.float64),
+                "N(0, 1) input": random_input(T, 1, seed),
                 "temporal order": symbols.double(),
             }
             for name, x in drives.items():
                 rnn = make_elman(
                     hidden_size, rho, input_size=x.shape[-1], seed=seed, dtype=torch.float64
                 )
-                found = lyapunov_exponents(rnn, x, random_state(hidden_size, seed), warmup=100)
+                found = lyapunov_exponents(rnn, x, random_state(hidden_size, seed), warmup=warmup)
                 rows.append({"input": name, "rho": rho, "seed": seed, "exponent": found.item()})
     return pd.DataFrame(rows)
 

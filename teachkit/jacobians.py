@@ -42,7 +42,7 @@ class JacobianProducts:
 
     The product for step t is `matrices[t] * exp(log_scale[t])`: matrices (T + 1, B, S, S),
     log_scale (T + 1, B) in float64, on the CPU, so that 3^1000 is a number like any other. sizes:
-    of h, and of c for an LSTM, along each side.
+    of h, and of c for an LSTM, along each side. output_slope: dh_t/dc_t of an LSTM, for `block`.
     """
 
     matrices: Tensor
@@ -68,7 +68,7 @@ class JacobianProducts:
         if state == "c":
             direct, through_h = self.matrices[..., H:, H:], self.matrices[..., H:, :H]
             assert self.output_slope is not None
-            # c_T by c_T is the identity; before it, c_t also acts through h_t = o tanh(c_t)
+            # c_t also acts through h_t = o tanh(c_t); c_0 has no such h_0, and c_T is at the end
             total = direct[1:-1] + through_h[1:-1] @ self.output_slope[:-1]
             matrices = torch.cat([direct[:1], total, direct[-1:]])
         return JacobianProducts(matrices, self.log_scale, (matrices.shape[-1],))

@@ -80,7 +80,8 @@ def fit(
     "cuda" and the like move it. num_threads: CPU threads (1 is fastest for small networks; None
     measures, on a loader that can be started again), restored afterwards. on_step: sees the growing
     history after each step. Setting `stop`, or the notebook's stop button, ends training with the
-    history so far. A loss that is not finite ends it as "diverged". Raises `ValueError` for steps
+    history so far. A loss or gradient that is not finite ends it as
+    "diverged". Raises `ValueError` for steps
     below 1, an empty loader or a loss that is not a scalar. Taught in chapter 04.
     """
     steps = check_count("steps", steps)
@@ -130,8 +131,8 @@ def train_steps(
     """Train step by step: yield the growing history after each update, without end.
 
     `fit` drives this to a number of steps; a lab drives two at once to compare them live. Ends
-    only when the loss is not finite ("diverged") or a loader that is an iterator has no more
-    batches ("exhausted"). Arguments are those of `fit`.
+    only when the loss or the gradient is not finite ("diverged"), or a loader that is an iterator
+    has no more batches ("exhausted"). Arguments are those of `fit`.
     """
     history = History() if history is None else history
     where = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -198,9 +199,10 @@ def _measure_threads(
     """Measure on one batch and a copy of the model; the training itself is left untouched."""
     if isinstance(loader, Iterator):  # a batch taken from it would be lost to training
         return 1
-    twin = copy.deepcopy(model).cpu()
-    x, target = next(_cycle(loader))
-    return fastest_thread_count(lambda: loss(twin(x.cpu()), target.cpu()).backward())
+    with torch.random.fork_rng(devices=[]):  # shuffling and dropout draw numbers
+        twin = copy.deepcopy(model).cpu()
+        x, target = next(_cycle(loader))
+        return fastest_thread_count(lambda: loss(twin(x.cpu()), target.cpu()).backward())
 
 
 def _bar(steps: int, progress: bool) -> Any:

@@ -51,7 +51,7 @@ tk.labs.spectral_radius(rho=1.0, activation="linear", seq_len=50, show=["rho"])
 #
 # *One minute.* In an exercise you replace the `...` and run the cell and the check below it. Nothing breaks if you leave it open.
 #
-# Which `rho` makes the **dashed** line, $\\rho^k$, fall to exactly one half after 50 steps?
+# Which `rho` makes the **dashed** line, $\rho^k$, fall to exactly one half after 50 steps?
 
 # %% tags=["exercise", "half_after_50"]
 rho = ...
@@ -90,7 +90,7 @@ tk.check.half_after_50(rho)
 # ## What you saw
 #
 # - This machine runs the book; the table above says how fast.
-# - One slider shows the core of the matter: a change of 10 % in `rho` decides between a gradient that vanishes and one that explodes.
+# - One slider shows the core of the matter: 10 % below or above 1, `rho` decides between a gradient that vanishes and one that explodes.
 # - Chapters alternate between predicting, moving, explaining, training and checking.
 #
 # Next: [04 Exploding gradients](04_exploding_gradients.ipynb)

@@ -49,7 +49,7 @@ class Lab:
         self._canvas: Canvas | None = None
         self._stop = threading.Event()
         self._moving = False
-        self._show = [c.name for c in spec.controls] if show is None else list(show)
+        self._show = [c.name for c in spec.controls] if show is None else list(dict.fromkeys(show))
         for name in self._show:
             check_choice("show", name, self.start)
         # A lab that hides what a training needs has none.
@@ -67,12 +67,17 @@ class Lab:
         return self.spec.sentence(self.result)
 
     @property
+    def _changed(self) -> Settings:
+        return {k: v for k, v in self.settings.items() if v != self.spec.defaults[k]}
+
+    @property
     def settings_line(self) -> str:
         """One line of Python that recreates this lab."""
-        changed = {k: v for k, v in self.settings.items() if v != self.spec.defaults[k]}
         given = [self.spec.arguments] if self.spec.arguments else []
-        given += [f"{k}={round(v, 6) if isinstance(v, float) else v!r}" for k, v in changed.items()]
-        if len(self._show) < len(self.spec.controls):
+        given += [
+            f"{k}={round(v, 6) if isinstance(v, float) else v!r}" for k, v in self._changed.items()
+        ]
+        if self._show != [c.name for c in self.spec.controls]:
             given.append(f"show={self._show}")
         return f"tk.labs.{self.spec.name}({', '.join(given)})"
 
@@ -193,7 +198,7 @@ class Lab:
             text = self.spec.sentence(self.result)
             picture = image_html(self._canvas.png(self.result), text, self.spec.width)
             self.view.value = picture + sentence_html(text, self.settings_line)
-            self.message.value = "" if self.error is not None else self.message.value
+            self.message.value = ""
             self.error = None
             self._show_estimate()
         except Exception as error:
@@ -237,8 +242,9 @@ class Lab:
             return []
 
     def _file_stem(self) -> str:
-        changed = {k: v for k, v in self.settings.items() if v != self.spec.defaults[k]}
-        parts = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in changed.items()]
+        parts = [
+            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self._changed.items()
+        ]
         return "_".join([self.spec.name, *parts]).replace(" ", "-").replace("/", "-")
 
     def train(self, _: Any = None) -> None:

@@ -20,7 +20,7 @@ from ..models import ACTIVATIONS, make_elman
 from ..plots import INK, growth_image, power_of_ten, style
 from .base import Lab
 from .controls import Choice, Slider
-from .network import RHO_HIGH, drive
+from .network import drive, rho_high
 from .spec import Settings, Spec
 from .spectrum import in_words
 
@@ -45,7 +45,7 @@ def _maps(
     settings = {"hidden_size": hidden_size, "seq_len": seq_len, "input": input, "h0": h0}
     rnn = make_elman(hidden_size, 1.0, non_normality=non_normality, seed=seed, dtype=torch.float64)
     x, start = drive({**settings, "seed": seed}, 1)
-    rhos = {a: np.linspace(0.0, RHO_HIGH.get(a, 3.0), ROWS) for a in ACTIVATIONS}
+    rhos = {a: np.linspace(0.0, rho_high(a), ROWS) for a in ACTIVATIONS}
     growth = {a: measure_map(rnn, rhos[a], x, start, activation=a).numpy() for a in ACTIVATIONS}
     return rhos, growth
 

@@ -9,8 +9,12 @@ from ..datasets import Task, make_task
 from ..models import make_elman, random_input, random_state
 from .spec import Settings
 
-RHO_HIGH = {"sigmoid": 20.0}  # a sigmoid needs far more than 3 to explode
 LONGEST_WINDOW = 600  # months of sunspots in one training window
+
+
+def rho_high(activation: str) -> float:
+    """Return the end of the rho slider: a sigmoid needs far more than 3 to explode."""
+    return 20.0 if activation == "sigmoid" else 3.0
 
 
 def network(settings: Settings, dtype: torch.dtype) -> nn.RNN:

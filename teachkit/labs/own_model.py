@@ -50,14 +50,14 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
         T, growth = len(measured.dL_dh), measured.growth
         lead = f"recurrent weights x {settings['scale']:.2f}"
         prediction = bound = None
-        circle, panel = 1.0, "Jacobian of the last step"
+        circle, panel = 1.0, "last Jacobian, 1st sequence"
         if measured.trace.activation is not None:
-            W = getattr(rnn, f"weight_hh_{last}").detach()
+            W = measured.trace.W_hh
             values, gamma = eigenvalues(W), measured.trace.activation.max_slope
             circle, panel = 1 / gamma, f"weight_hh_{last}"
             prediction = linear_prediction(gamma * values.abs().max().item(), T).numpy()
-            activation = getattr(rnn, "nonlinearity", "tanh")
-            bound = gradient_bound(sigma_max(W).item(), T, activation=str(activation)).numpy()
+            activation = str(rnn.nonlinearity)
+            bound = gradient_bound(sigma_max(W).item(), T, activation=activation).numpy()
             lead += f" (rho = {values.abs().max().item():.2f})"
         else:
             if measured.growth_c is not None:

@@ -21,7 +21,7 @@ from ..models import (
 )
 from .base import Lab
 from .controls import Choice, Slider
-from .network import RHO_HIGH, drive, network, task_of
+from .network import drive, network, rho_high, task_of
 from .own_model import own_model_spec
 from .race import STEPS, Race, RacePicture, race_seconds, race_sentence, run_race
 from .spec import Settings, Spec, Training
@@ -87,7 +87,12 @@ def _seconds(settings: Settings) -> float:
     return per_step * task_of(settings).seq_len
 
 
-POSTERS = {"sigmoid": (2.0, 8.0, 20.0)}
+def posters(start: Settings) -> list[Settings]:
+    """Return radii far below, near and far above the onset; close to 1 for a linear network."""
+    radii = {"sigmoid": (2.0, 8.0, 20.0), "linear": (0.9, 1.0, 1.1)}
+    return [{"rho": rho} for rho in radii.get(start["activation"], (0.8, 1.2, 3.0))]
+
+
 CONTROLS: tuple[Slider | Choice, ...] = (
     Slider("rho", "rho", 1.2, 0.0, 20.0, 0.01),
     Choice("activation", "activation", "tanh", tuple(ACTIVATIONS)),
@@ -108,8 +113,8 @@ SPEC = Spec(
     picture=SpectrumPicture,
     sentence=sentence,
     table=table,
-    posters=lambda s: [{"rho": rho} for rho in POSTERS.get(s["activation"], (0.8, 1.2, 3.0))],
-    limits=lambda s: {"rho": (0.0, RHO_HIGH.get(s["activation"], 3.0))},
+    posters=posters,
+    limits=lambda s: {"rho": (0.0, rho_high(s["activation"]))},
     training=Training(_race, RacePicture, race_sentence, _seconds, needs=("task",)),
 )
 

@@ -154,7 +154,7 @@ class SpectrumPicture:
         levels = {key: log10(v) for key, v in curves.items() if v is not None}
         for key, line in self._lines.items():
             y = levels.get(key, np.full(len(k), np.nan))
-            line.set_data(k, np.clip(y, -400, 400) if key != "gradient" else _finite(y))
+            line.set_data(k, _finite(y))
         highest = float(np.nanmax(levels["gradient"], initial=0.0))
         lowest = float(np.nanmin(levels["gradient"], initial=0.0))
         if "prediction" in levels:
