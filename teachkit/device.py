@@ -195,10 +195,11 @@ def environment_report() -> EnvironmentReport:
     device = choose_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     seconds = step_seconds()
-    packages = ("torch", "numpy", "pandas", "matplotlib", "ipywidgets", "ipython")
+    packages = ("numpy", "pandas", "matplotlib", "ipywidgets", "ipython")
     where = "Google Colab" if "google.colab" in sys.modules else platform.system()
     rows = (
         ("Python", f"{platform.python_version()} on {where} ({platform.machine()})"),
+        ("torch", str(torch.__version__)),
         *((package, _version(package)) for package in packages),
         ("device", f"{name}; {os.cpu_count()} CPU cores"),
         ("one training step", f"{1e3 * seconds:.1f} ms (small LSTM, CPU, one thread)"),

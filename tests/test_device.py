@@ -1,4 +1,5 @@
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -63,6 +64,38 @@ def test_threads_are_set_and_restored_even_after_an_error():
     with pytest.raises(RuntimeError, match="boom"):
         fails()
     assert torch.get_num_threads() == before
+
+
+def test_threads_of_one_thread_do_not_stick_to_another():
+    """A training in the background starts and ends while the reader is inside a block."""
+    before = torch.get_num_threads()
+    seen = []
+
+    def work():
+        with device.threads(before + 2):
+            seen.append(torch.get_num_threads())
+
+    worker = threading.Thread(target=work)
+    with device.threads(before + 1):
+        worker.start()
+        worker.join()
+    later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [before + 2, before]
+    assert torch.get_num_threads() == before
+
+
+def test_each_purpose_of_a_seed_has_numbers_of_its_own():
+    def draw(seed, purpose):
+        return torch.randn(50, generator=device.generator(seed, purpose))
+
+    assert torch.equal(draw(0, "h0"), draw(0, "h0"))
+    others = [draw(0, "W_hh"), draw(0, "input"), draw(1, "h0")]
+    for other in others:
+        assert abs(torch.corrcoef(torch.stack([draw(0, "h0"), other]))[0, 1]) < 0.5
+    with pytest.raises(ValueError, match=r"^seed must be"):
+        device.generator(-1, "h0")
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, None])

@@ -162,6 +162,19 @@ def test_the_thread_count_is_set_inside_and_restored_after_an_error():
     assert torch.get_num_threads() == before
 
 
+def test_measuring_the_threads_leaves_the_training_as_it_is():
+    x, y = TASK.batch(24, torch.Generator().manual_seed(0))
+    data = torch.utils.data.TensorDataset(x.transpose(0, 1), y)
+
+    def losses(num_threads):
+        torch.manual_seed(0)
+        rnn = nn.RNN(6, 8, batch_first=True)
+        shuffled = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+        return train(SequenceModel(rnn, 4), shuffled, num_threads=num_threads).loss
+
+    assert losses(None) == pytest.approx(losses(1), rel=1e-5)
+
+
 def test_the_device_can_be_named():
     assert train(small_model(), device="cpu").status == "finished"
 

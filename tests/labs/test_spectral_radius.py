@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from itertools import islice
 
+import matplotlib
 import numpy as np
 import pytest
 import scipy.linalg
@@ -435,6 +436,25 @@ def test_an_error_in_training_is_one_sentence_and_the_lab_goes_on():
     lab.stop()
     assert lab.training_error is None
     assert "teachkit-error" not in lab.training_view.value
+
+
+def test_a_training_leaves_the_readers_figure_settings_alone():
+    lab = spectral_radius(hidden_size=8)
+    lab.train()
+    with matplotlib.rc_context():
+        for width in range(1, 60):
+            matplotlib.rcParams["lines.linewidth"] = width
+            time.sleep(0.01)
+            assert matplotlib.rcParams["lines.linewidth"] == width
+    assert lab.training_view.value, "the training drew nothing meanwhile"
+    lab.stop()
+
+
+def test_nothing_is_saved_under_settings_that_it_does_not_belong_to(tmp_path):
+    lab = open_lab("spectral_radius", hidden_size=8)
+    lab.error = ValueError("the last move failed")
+    assert lab.save(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_moves_from_many_threads_end_at_the_last():
