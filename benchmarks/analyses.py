@@ -22,7 +22,7 @@ IMPORTS = 9
 
 
 def analyses() -> list[Row]:
-    """Medians of all analyses, on one thread."""
+    """Medians of all analyses, on one thread of PyTorch."""
     rnn = tk.make_elman(HIDDEN, 1.1)
     x = torch.randn(STEPS, 1, 1)
     h0 = torch.randn(1, 1, HIDDEN)
@@ -83,7 +83,7 @@ def imports() -> Row:
 
 def main() -> int:
     """Measure and print; returns the exit status."""
-    return show("Analyses on one thread, medians", [*analyses(), imports()])
+    return show("Analyses with one thread of PyTorch, medians", [*analyses(), imports()])
 
 
 if __name__ == "__main__":

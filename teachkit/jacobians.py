@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .device import threads
 from .errors import check_choice
 from .unroll import Trace
 
@@ -53,7 +57,7 @@ class JacobianProducts:
     @cached_property
     def log_singular_values(self) -> Tensor:
         """Natural logarithm of all singular values, largest first: (T + 1, B, S), float64."""
-        return torch.linalg.svdvals(self.matrices).double().log() + self.log_scale[..., None]
+        return _singular_values(self.matrices).double().log() + self.log_scale[..., None]
 
     @property
     def singular_values(self) -> Tensor:
@@ -77,6 +81,29 @@ class JacobianProducts:
         """Return the spectral norm for t = 1 ... T, the largest over the batch: (T,)."""
         logs = torch.linalg.matrix_norm(self.matrices[1:], ord=2).double().log()
         return (logs + self.log_scale[1:]).exp().amax(-1)
+
+
+@functools.cache
+def _cores() -> ThreadPoolExecutor:
+    """Make the threads that share the singular values: kept, as new ones start slowly."""
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, 4))
+
+
+def _share(matrices: Tensor) -> Tensor:
+    with threads(1):
+        return torch.linalg.svdvals(matrices)
+
+
+def _singular_values(matrices: Tensor) -> Tensor:
+    """Return the singular values of (T, B, S, S), largest first, on all cores.
+
+    LAPACK takes one matrix after another, and a small one keeps a single core busy: so each core
+    gets a share of the matrices.
+    """
+    if matrices.numel() < 50_000:
+        return torch.linalg.svdvals(matrices)
+    shares = matrices.flatten(0, 1).chunk(min(os.cpu_count() or 1, 4))
+    return torch.cat(list(_cores().map(_share, shares))).unflatten(0, matrices.shape[:2])
 
 
 def products_of(trace: Trace) -> JacobianProducts:
