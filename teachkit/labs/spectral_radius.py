@@ -29,7 +29,8 @@ from .spectrum import Spectrum, SpectrumPicture, sentence, table
 
 
 def _lead(settings: Settings) -> str:
-    return f"rho = {settings['rho']:.2f}, {settings['activation']}"
+    driven = ", with input" if settings["input"] else ""
+    return f"rho = {settings['rho']:.2f}, {settings['activation']}{driven}"
 
 
 def compute(settings: Settings) -> Spectrum:
@@ -88,7 +89,12 @@ def _seconds(settings: Settings) -> float:
 
 
 def posters(start: Settings) -> list[Settings]:
-    """Return radii far below, near and far above the onset; close to 1 for a linear network."""
+    """Return radii below, near and above the onset; or the step from linear to tanh to input.
+
+    The latter for a linear lab that opens away from 1: it is there to be compared.
+    """
+    if start["activation"] == "linear" and start["rho"] != 1.0:
+        return [{}, {"activation": "tanh"}, {"activation": "tanh", "input": True}]
     radii = {"sigmoid": (2.0, 8.0, 20.0), "linear": (0.9, 1.0, 1.1)}
     return [{"rho": rho} for rho in radii.get(start["activation"], (0.8, 1.2, 3.0))]
 
