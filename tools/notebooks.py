@@ -21,7 +21,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from tools.hidden_errors import hidden_errors
@@ -33,7 +33,8 @@ METADATA = {
 }
 CELL_METADATA = ("cellView", "jupyter", "tags")  # as in [tool.jupytext] of pyproject.toml
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-CELL_TIMEOUT = 300  # seconds, far beyond the minute that a whole chapter may take
+CELL_TIMEOUT = 120  # seconds: twice what a whole chapter may take
+ATTEMPTS = 2  # kernels to start before giving up
 
 
 class NotebookError(Exception):
@@ -67,14 +68,21 @@ def execute(notebook: NotebookNode, folder: Path, env: Mapping[str, str] | None 
     Raises:
         NotebookError: names every cell and widget that holds an error.
     """
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        record_timing=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    with suppress(CellExecutionError):  # hidden_errors finds this one as well
-        client.execute(env={**os.environ, **(env or {})})
+    for attempt in range(ATTEMPTS):
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT,
+            record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+        )
+        try:
+            with suppress(CellExecutionError):  # hidden_errors finds this one as well
+                client.execute(env={**os.environ, **(env or {})})
+            break
+        except (CellTimeoutError, DeadKernelError):
+            # On a busy machine a kernel may lose its first message, and wait for it for ever.
+            if attempt == ATTEMPTS - 1:
+                raise
     if errors := hidden_errors(notebook):
         raise NotebookError("\n".join(errors))
 

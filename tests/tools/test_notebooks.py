@@ -130,3 +130,24 @@ def test_the_command_line_reports_and_fails(folder, monkeypatch, capsys):
     (folder / "source" / "00_a.py").write_text("# %%\n1 / 0\n")
     assert notebooks.main(["build", "00"]) == 1
     assert "00_a.ipynb was not saved:\ncell 1 (1 / 0): ZeroDiv" in capsys.readouterr().err
+
+
+def test_a_kernel_that_gets_stuck_is_replaced_once(tmp_path, monkeypatch):
+    """The first kernel hangs, as one that lost a message does; the second finds its mark."""
+    code = (
+        "import pathlib, time\n"
+        "mark = pathlib.Path('mark')\n"
+        "if not mark.exists():\n"
+        "    mark.touch()\n"
+        "    time.sleep(60)\n"
+        "print('through')"
+    )
+    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", 3)
+    stuck = notebooks.from_source("# %%\n" + code)
+    notebooks.execute(stuck, tmp_path)
+    assert stuck.cells[0].outputs[0]["text"] == "through\n"
+
+    monkeypatch.setattr(notebooks, "ATTEMPTS", 1)
+    (tmp_path / "mark").unlink()
+    with pytest.raises(TimeoutError):
+        notebooks.execute(notebooks.from_source("# %%\n" + code), tmp_path)
