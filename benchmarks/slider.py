@@ -121,7 +121,7 @@ def in_kernel() -> list[float]:
 
     def draw() -> None:
         result = results[next(place) % len(results)]
-        image_html(canvas.png(result), SPEC.sentence(result), SPEC.width)
+        image_html(canvas.png(result), SPEC.sentence(result))
 
     return milliseconds(draw, repeats=300)
 

@@ -196,7 +196,7 @@ class Lab:
             if self._canvas is None:
                 self._canvas = Canvas(self.spec.picture())
             text = self.spec.sentence(self.result)
-            picture = image_html(self._canvas.png(self.result), text, self.spec.width)
+            picture = image_html(self._canvas.png(self.result), text)
             self.view.value = picture + sentence_html(text, self.settings_line)
             self.message.value = ""
             self.error = None
@@ -280,9 +280,7 @@ class Lab:
             left = seconds * (1 - done) / done if done else 0.0
             self.progress.value = done
             self.estimate.value = ended or f"about {_duration(left)} left"
-            self.training_view.value = image_html(
-                canvas.png(result), text, self.spec.width
-            ) + sentence_html(text)
+            self.training_view.value = image_html(canvas.png(result), text) + sentence_html(text)
 
         try:
             for done, result in training.start(settings):  # noqa: B007 (show reads both)

@@ -19,6 +19,7 @@ from ..plots import style
 
 # Matplotlib is not thread safe: a slider and a training in the background take turns.
 _DRAWING = threading.RLock()
+WIDTH = 920  # pixels of a picture, and of the sentence under it
 
 
 class Picture(Protocol):
@@ -80,12 +81,12 @@ def stack(pngs: list[bytes], gap: int = 8) -> bytes:
     return buffer.getvalue()
 
 
-def image_html(png: bytes, alt: str, width: int) -> str:
+def image_html(png: bytes, alt: str) -> str:
     """Return an `<img>` on an opaque light card; the alternative text is the lab's sentence."""
     data = base64.b64encode(png).decode()
     return (
         f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}" '
-        f'style="width:100%;max-width:{width}px;height:auto;display:block;'
+        f'style="width:100%;max-width:{WIDTH}px;height:auto;display:block;'
         'background:#fff;border-radius:6px">'
     )
 
@@ -95,7 +96,7 @@ def sentence_html(text: str, settings_line: str = "") -> str:
     line = f"<br><code style='font-size:12px'>{html.escape(settings_line)}</code>"
     return (
         "<div style='background:#fff;color:#1a1a1a;border-radius:6px;padding:6px 10px;"
-        "line-height:1.45;max-width:920px;box-sizing:border-box' role='status' "
+        f"line-height:1.45;max-width:{WIDTH}px;box-sizing:border-box' role='status' "
         f"class='teachkit-sentence'>{html.escape(text)}{line if settings_line else ''}</div>"
     )
 

@@ -29,6 +29,10 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     x = x.detach().cpu().double()
     gradient_through_time(base, x)  # a batch that does not fit is refused here, not on a slider
     last = f"l{base.num_layers - 1}"
+    # Both scale with the matrix: factorised here once, not on every move.
+    W = getattr(base, f"weight_hh_{last}").detach()
+    elman = isinstance(base, nn.RNN)
+    values_1, sigma_1 = (eigenvalues(W), sigma_max(W).item()) if elman else (None, 0.0)
     controls: tuple[Slider | Choice, ...] = (Slider("scale", "scale", 1.0, 0.0, 3.0, 0.01),)
     if isinstance(base, nn.LSTM) and base.bias:
         controls += (Slider("forget_bias", "forget bias +", 0.0, -3.0, 6.0, 0.1),)
@@ -51,14 +55,13 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
         lead = f"recurrent weights x {settings['scale']:.2f}"
         prediction = bound = None
         circle, panel = 1.0, "last Jacobian, 1st sequence"
-        if measured.trace.activation is not None:
-            W = measured.trace.W_hh
-            values, gamma = eigenvalues(W), measured.trace.activation.max_slope
+        if values_1 is not None and measured.trace.activation is not None:
+            values, gamma = settings["scale"] * values_1, measured.trace.activation.max_slope
+            rho, sigma = values.abs().max().item(), settings["scale"] * sigma_1
             circle, panel = 1 / gamma, f"weight_hh_{last}"
-            prediction = linear_prediction(gamma * values.abs().max().item(), T).numpy()
-            activation = str(rnn.nonlinearity)
-            bound = gradient_bound(sigma_max(W).item(), T, activation=activation).numpy()
-            lead += f" (rho = {values.abs().max().item():.2f})"
+            prediction = linear_prediction(gamma * rho, T).numpy()
+            bound = gradient_bound(sigma, T, activation=str(rnn.nonlinearity)).numpy()
+            lead += f" (rho = {rho:.2f})"
         else:
             if measured.growth_c is not None:
                 growth, lead = measured.growth_c, f"{lead}, gradient to the cell state"

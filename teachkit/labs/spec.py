@@ -35,10 +35,10 @@ class Training:
 class Spec:
     """What makes one lab: its controls and pure functions.
 
-    posters: changes to the settings for the still pictures in a saved
-    notebook (low, critical, high). limits: new
-    slider ends for some settings, {name: (low, high)}. arguments: written first in the settings
-    line, for a lab of the reader's own model.
+    table: the numbers of a result, for Save. posters: changes to the settings for the still
+    pictures in a saved notebook (low, critical, high). limits: new slider ends for some settings,
+    {name: (low, high)}. arguments: written first in the settings line, for a lab of the reader's
+    own model.
     """
 
     name: str
@@ -51,7 +51,6 @@ class Spec:
     limits: Callable[[Settings], dict[str, tuple[float, float]]] = field(default=lambda _: {})
     training: Training | None = None
     arguments: str = ""
-    width: int = 920
 
     @property
     def defaults(self) -> Settings:
