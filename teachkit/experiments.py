@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from .clipping import Clipper
-from .datasets import TemporalOrder, batches
 from .device import generator
 from .dynamics import lyapunov_exponents
 from .errors import check_choice
 from .models import SequenceModel, make_elman, random_input, random_state
 from .results import save_results
 from .spectra import spectral_radius
+from .tasks import TemporalOrder, batches
 from .training import fit
 
 # Clipping keeps steps short, and so does a smaller learning rate. 0.1 is one at which clipping

@@ -176,15 +176,19 @@ def random_input(seq_len: int, input_size: int = 1, seed: int = 0) -> Tensor:
 
 
 class SequenceModel(nn.Module):
-    """A recurrent layer and a linear head that reads its last hidden state.
+    """A recurrent layer and a linear head that reads its last hidden state, or each of them.
 
     Shapes: x (T, B, input_size), or (B, T, input_size) for a `batch_first` layer ->
-    (B, output_size). The head starts with N(0, 1 / hidden_size) weights from `seed` and zero bias.
+    (B, output_size), or where `every_step` one output a step, with the leading dimensions of x. The
+    head starts with N(0, 1 / hidden_size) weights from `seed` and zero bias.
     """
 
-    def __init__(self, rnn: nn.RNNBase, output_size: int, *, seed: int = 0) -> None:
+    def __init__(
+        self, rnn: nn.RNNBase, output_size: int, *, every_step: bool = False, seed: int = 0
+    ) -> None:
         super().__init__()
         self.rnn = rnn
+        self.every_step = every_step
         width = (rnn.proj_size or rnn.hidden_size) * (1 + rnn.bidirectional)
         output_size = check_count("output_size", output_size)
         weight = torch.randn(output_size, width, generator=generator(seed, "head")) / width**0.5
@@ -197,8 +201,10 @@ class SequenceModel(nn.Module):
             self.head.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the head's output for the last step."""
+        """Return the head's output for the last step, or for each."""
         output, _ = self.rnn(x)
+        if self.every_step:
+            return self.head(output)
         return self.head(output[:, -1] if self.rnn.batch_first else output[-1])
 
 

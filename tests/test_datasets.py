@@ -1,20 +1,27 @@
-# mypy: disable-error-code="arg-type"
+import csv
+import gzip
 import hashlib
 import json
-import math
+import re
 import shutil
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from teachkit import datasets
-from teachkit.datasets import Forecast, TemporalOrder, batches, make_task
+
+LOADERS: dict[str, Callable[[], object]] = {
+    "sunspots_monthly.csv": datasets.sunspots,
+    "co2_weekly.csv": datasets.co2,
+    "seattle_temperatures.csv": datasets.seattle_temperatures,
+    "names.csv": datasets.names,
+    "japanese_vowels.csv.gz": datasets.japanese_vowels,
+    "tragedies.txt.gz": datasets.tragedies,
+    "digits.txt": datasets.digits,
+}
 
 
 @pytest.fixture
@@ -25,14 +32,14 @@ def copy(tmp_path, monkeypatch):
     return folder
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+def raw(name):
+    return (datasets.data_folder() / name).read_text(encoding="ascii").splitlines()
 
 
 def test_every_shipped_file_is_listed_with_origin_licence_and_checksum():
     folder = datasets.data_folder()
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    own = {"manifest.json", "README.md"}
+    own = {"manifest.json", "README.md", "NOTICES.md"}
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert files - own == set(manifest)
     for name, facts in manifest.items():
@@ -52,20 +59,141 @@ def test_sunspots_are_the_months_of_260_years():
     assert series.between(0, 300).all()
 
 
-def test_a_damaged_file_is_named_and_refused(copy):
-    path = copy / "sunspots_monthly.csv"
-    path.write_bytes(path.read_bytes().replace(b"1749-01,58.0", b"1749-01,58.1"))
-    with pytest.raises(ValueError, match=r"^Data file sunspots_monthly.csv is damaged: its SHA"):
-        datasets.sunspots()
+def test_the_readme_repeats_the_manifest():
+    folder = datasets.data_folder()
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    rows = re.findall(
+        r"(?m)^\| `(\S+)` .* (\d+) \| `(\w+)` \|$", (folder / "README.md").read_text()
+    )
+    expected = {n: f for n, f in manifest.items() if not n.startswith("results/")}
+    assert set(expected) == set(LOADERS)
+    assert {name: (int(size), digest) for name, size, digest in rows} == {
+        name: (facts["bytes"], facts["sha256"][:12]) for name, facts in expected.items()
+    }
 
 
-def test_a_missing_file_is_named_and_refused(copy):
-    (copy / "sunspots_monthly.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"^Data file sunspots_monthly.csv is missing from"):
-        datasets.sunspots()
+def test_all_files_together_stay_under_three_megabytes():
+    sizes = [p.stat().st_size for p in datasets.data_folder().rglob("*") if p.is_file()]
+    assert 1e6 < sum(sizes) < 3e6
 
 
-@pytest.mark.parametrize("name", ["names.csv", "../pyproject.toml", "manifest.json", None])
+def test_co2_is_known_but_for_59_weeks_on_straight_lines():
+    series = datasets.co2()
+    assert series.index.equals(pd.date_range("1958-03-29", "2001-12-29", freq="W-SAT"))
+    rows = [line.split(",") for line in raw("co2_weekly.csv")[1:]]
+    known = {pd.Timestamp(week): float(value) for week, value in rows if value}
+    assert len(series) - len(known) == 59
+    assert series[list(known)].to_dict() == known
+    assert sum(week.year < 1965 for week in series.index if week not in known) == 47
+    for week in series.index.difference(list(known)):
+        before, after = (max(w for w in known if w < week), min(w for w in known if w > week))
+        share = (week - before) / (after - before)
+        assert series[week] == pytest.approx(known[before] + share * (known[after] - known[before]))
+
+
+def test_temperatures_of_every_hour_of_a_year():
+    series = datasets.seattle_temperatures()
+    assert series.index.equals(pd.date_range("2010-01-01", "2010-12-31 23:00", freq="h"))
+    table = list(csv.reader(raw("seattle_temperatures.csv")))
+    for row in (table[1], table[73], table[200], table[365]):
+        for hour, value in enumerate(row[1:]):
+            if value:
+                assert series[f"{row[0]} {hour:02d}:00"] == float(value)
+    missing = [(row[0], hour) for row in table for hour, v in enumerate(row[1:]) if not v]
+    assert missing == [("2010-03-14", 3)]
+    assert series["2010-03-14 03:00"] == pytest.approx((43.0 + 42.2) / 2)
+    assert (series.min(), series.max()) == (37.5, 75.9)
+    assert series.diff().abs().max() == pytest.approx(3.5)
+
+
+def test_names_are_different_words_in_lower_case():
+    names = datasets.names()
+    assert len(names) == names.nunique() == 5163
+    assert all(re.fullmatch("[a-z]{2,11}", name) for name in names)
+    # as many as the Census counts on its two lists
+    counts = names.index.value_counts()
+    assert counts["female"] + counts["both"] == 4275
+    assert counts["male"] + counts["both"] == 1219
+    assert names.iloc[:3].tolist() == ["mary", "patricia", "linda"]
+    assert "nan" in set(names)  # which pandas takes for a missing value, unless told not to
+    assert "linda" in set(names["female"])
+    assert "xavier" in set(names["male"])
+
+
+def test_vowels_have_the_speakers_and_lengths_that_their_authors_state():
+    counts = {"train": [30] * 9, "test": [31, 35, 88, 44, 29, 24, 40, 50, 29]}
+    with gzip.open(datasets.data_folder() / "japanese_vowels.csv.gz", "rt") as file:
+        frames = [line.strip().split(",") for line in file][1:]
+    lengths = set()
+    for part, expected in counts.items():
+        utterances, speakers = datasets.japanese_vowels(part)
+        assert Counter(speakers.tolist()) == dict(enumerate(expected))
+        assert speakers.dtype == np.int64
+        assert len(utterances) == sum(expected)
+        assert {(u.dtype, u.shape[1]) for u in utterances} == {(np.dtype(np.float32), 12)}
+        lengths |= {len(u) for u in utterances}
+        values = [list(map(float, frame[3:])) for frame in frames if frame[0] == part]
+        np.testing.assert_array_equal(np.concatenate(utterances), np.array(values, np.float32))
+        runs = list(dict.fromkeys(frame[1] for frame in frames if frame[0] == part))
+        for i in (0, 1, len(runs) // 2, len(runs) - 1):
+            assert len(utterances[i]) == sum(frame[1] == runs[i] for frame in frames)
+            assert {int(f[2]) - 1 for f in frames if f[1] == runs[i]} == {int(speakers[i])}
+    assert (min(lengths), max(lengths)) == (7, 29)
+
+
+def test_tragedies_are_speeches_only():
+    text = datasets.tragedies()
+    assert len(text) == 800_676
+    assert len(set(text)) == 63
+    assert text.startswith("BERNARDO:\nWho's there?\n\nFRANCISCO:\nNay, answer me")
+    assert not set("_*#[]\\") & set(text)
+    lines = (
+        "To be, or not to be",
+        "Out, out, brief candle!",
+        "O Romeo, Romeo!",
+        "Nothing, my lord.",
+    )
+    for line in (*lines, "I am not what I am.", "Good day, sir."):
+        assert line in text
+    assert "Exeunt" not in text
+    assert "SCENE" not in text
+
+
+def test_digits_are_those_their_authors_counted():
+    images, labels = datasets.digits()
+    assert images.shape == (1797, 8, 8)
+    assert images.dtype == np.float32
+    assert labels.dtype == np.int64
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert set(np.unique(images * 16)) == set(range(17))
+    rows = [[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]]  # in scikit-learn's docs
+    np.testing.assert_array_equal(images[0, :2] * 16, rows)
+    assert labels[:10].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_damaged_file_is_named_and_refused(copy, name):
+    path = copy / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^Data file {re.escape(name)} is damaged: its SHA-256 "):
+        LOADERS[name]()
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_missing_file_is_named_and_refused(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"^Data file {re.escape(name)} is missing from"):
+        LOADERS[name]()
+
+
+def test_another_part_of_the_vowels_is_refused():
+    with pytest.raises(ValueError, match=r"^part must be one of 'train', 'test', but 'all' was"):
+        datasets.japanese_vowels("all")
+
+
+@pytest.mark.parametrize("name", ["cities.csv", "../pyproject.toml", "manifest.json", None])
 def test_a_file_that_is_not_shipped_is_refused(name):
     with pytest.raises(ValueError, match=r"^name must be one of 'sunspots_monthly.csv'.* but .*"):
         datasets.data_file(name)
@@ -75,125 +203,3 @@ def test_a_missing_folder_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "__file__", str(tmp_path / "teachkit" / "datasets.py"))
     with pytest.raises(FileNotFoundError, match=r"^The data of teachkit is missing: no manifest"):
         datasets.data_folder.__wrapped__()
-
-
-@pytest.mark.parametrize("task", [TemporalOrder(20), Forecast(20)], ids=lambda task: task.name)
-def test_a_seed_sets_the_batches(task):
-    one, same, other = (list(islice(batches(task, 4, seed=s), 3)) for s in (5, 5, 6))
-    for (x, target), (x_same, target_same) in zip(one, same, strict=True):
-        assert torch.equal(x, x_same)
-        assert torch.equal(target, target_same)
-    assert not torch.equal(one[0][0], other[0][0])
-    assert not torch.equal(one[0][0], one[1][0])
-    assert one[0][0].shape == (20, 4, task.input_size)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(10, 120), st.integers(0, 10**6))
-def test_temporal_order_decoded_symbol_by_symbol(T, seed):
-    x, target = TemporalOrder(T).batch(16, generator(seed))
-    assert x.shape == (T, 16, 6)
-    assert x.dtype == torch.float32
-    for b in range(16):
-        shown = ["ABcdef"[row.index(1.0)] for row in x[:, b].tolist()]
-        assert all(sorted(row) == [0, 0, 0, 0, 0, 1] for row in x[:, b].tolist())
-        (first, one), (second, two) = [(t, s) for t, s in enumerate(shown) if s in "AB"]
-        assert T // 10 <= first < 2 * (T // 10)
-        assert T // 2 <= second < T // 2 + T // 10
-        assert ["AA", "BA", "AB", "BB"][target[b]] == one + two
-
-
-def test_temporal_order_draws_evenly():
-    x, target = TemporalOrder(30).batch(8000, generator())
-    np.testing.assert_allclose(np.bincount(target) / 8000, 1 / 4, atol=0.02)
-    places = x[:, :, :2].sum(-1).mean(1)
-    expected = torch.zeros(30)
-    expected[[3, 4, 5, 15, 16, 17]] = 1 / 3
-    torch.testing.assert_close(places, expected, rtol=0, atol=0.03)
-    others = x[:, :, 2:].sum(1)
-    assert (others[0] / 8000).numpy() == pytest.approx(0.25, abs=0.02)
-
-
-def test_temporal_order_scores():
-    task = TemporalOrder(10)
-    target = torch.tensor([0, 1, 2, 3])
-    assert task.score(torch.eye(4), target) == 1
-    assert task.score(torch.eye(4).roll(1, 0), target) == 0
-    assert task.loss(torch.zeros(4, 4), target).item() == pytest.approx(math.log(4))
-
-
-def standard(part):
-    """Standardise square roots by the first 2,496 months (80 %), in NumPy."""
-    root = np.sqrt(datasets.sunspots().to_numpy())
-    scaled = (root - root[:2496].mean()) / root[:2496].std(ddof=1)
-    return scaled[:2496] if part == "train" else scaled[2496:]
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(2, 600), st.integers(0, 10**6))
-def test_training_windows_are_pieces_of_the_training_part(T, seed):
-    x, target = Forecast(T).batch(4, generator(seed))
-    assert x.shape == (T, 4, 1)
-    assert target.shape == (4, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(standard("train"), T + 1)
-    for b in range(4):
-        drawn = torch.cat([x[:, b, 0], target[b]]).numpy()
-        assert np.abs(windows - drawn).max(1).min() < 1e-5
-
-
-@pytest.mark.parametrize("T", [2, 30, 600])
-def test_held_out_windows_follow_each_other_and_never_reach_training(T):
-    x, target = Forecast(T).test()
-    windows = np.lib.stride_tricks.sliding_window_view(standard("test"), T + 1)
-    assert x.shape == (T, 624 - T, 1)
-    np.testing.assert_allclose(x[:, :, 0].T, windows[:, :-1], atol=1e-5)
-    np.testing.assert_allclose(target[:, 0], windows[:, -1], atol=1e-5)
-
-
-def test_training_reaches_both_ends_of_its_part():
-    task = Forecast(600)
-    x, target = task.batch(40_000, generator())
-    train = torch.from_numpy(standard("train")).float()
-    torch.testing.assert_close(x[0].min(), train[: 2496 - 600].min())
-    assert (x[0, :, 0] - train[0]).abs().min() < 1e-6
-    last = torch.isclose(target[:, 0], train[-1], atol=1e-6)
-    assert torch.isclose(x[-1, last, 0], train[-2], atol=1e-6).any()
-
-
-def test_forecast_scores():
-    task = Forecast(10)
-    target = torch.randn(50, 1)
-    assert task.score(target, target) == pytest.approx(1)
-    assert task.score(target.mean().expand(50, 1), target) == pytest.approx(0, abs=1e-6)
-    expected = 1 - F.mse_loss(0.5 * target, target) / target.var(correction=0)
-    assert task.score(0.5 * target, target) == pytest.approx(expected.item())
-    assert task.loss(target + 2, target).item() == pytest.approx(4, rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", [TemporalOrder, Forecast])
-def test_make_task_by_name(kind):
-    assert make_task(kind().name, 40) == kind(40)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: TemporalOrder(9),
-            "seq_len must be a whole number of at least 10, but 9 was given",
-        ),
-        (lambda: TemporalOrder(20.5), "seq_len must be a whole number of at least 10, but 20.5"),
-        (
-            lambda: Forecast(1),
-            "seq_len must be a whole number of at least 2 and at most 600, but 1",
-        ),
-        (lambda: Forecast(601), "seq_len must be a whole number of at least 2 and at most 600"),
-        (lambda: make_task("adding", 30), "name must be one of 'temporal order', 'sunspots', but"),
-        (lambda: make_task(["sunspots"], 30), "name must be the name of a task, but"),
-        (lambda: next(batches(Forecast(), 0)), "batch_size must be a whole number of at least 1"),
-        (lambda: next(batches(Forecast(), seed=-1)), "seed must be a whole number of at least 0"),
-    ],
-)
-def test_bad_arguments_are_named(call, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        call()

@@ -13,10 +13,14 @@ PACKAGE = Path(tk.__file__).parent
 # Lowest first; a module may import modules of lower layers only.
 LAYERS = [
     {"errors"},
-    {"device", "gates"},
-    {"clipping", "spectra"},
-    {"datasets", "models"},
-    {"plots", "results", "unroll"},
+    {"cells", "device", "gates", "initial_states"},
+    {"clipping", "drop_ins", "plans", "spectra", "stacked"},
+    {"datasets", "models", "objectives"},
+    {"sequence_tasks", "series_tasks"},
+    {"tasks"},
+    {"plots", "results", "stacks", "unroll"},
+    {"blocks"},
+    {"replicas"},
     {"jacobians", "training"},
     {"dynamics"},
     {"experiments", "exercises"},

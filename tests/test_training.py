@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from teachkit.clipping import Clipper
-from teachkit.datasets import TemporalOrder, batches
 from teachkit.models import SequenceModel, make_elman
+from teachkit.tasks import TemporalOrder, batches
 from teachkit.training import History, fit, train_steps
 
 TASK = TemporalOrder(10)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..datasets import Task, make_task
 from ..models import make_elman, random_input, random_state
+from ..tasks import Task, make_task
 from .spec import Settings
 
 LONGEST_WINDOW = 600  # months of sunspots in one training window

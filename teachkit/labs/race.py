@@ -17,10 +17,10 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from ..clipping import Clipper
-from ..datasets import Task, batches
 from ..device import threads
 from ..models import SequenceModel
 from ..plots import COLORS, decades_axis, log10, style
+from ..tasks import Task, batches
 from ..training import History, train_steps
 
 BATCH_SIZE = 32

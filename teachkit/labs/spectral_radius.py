@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..datasets import TASKS, Task
 from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
 from ..models import (
     ACTIVATIONS,
@@ -19,11 +18,20 @@ from ..models import (
     unit_sigma_max,
     unit_spectrum,
 )
+from ..tasks import Task
 from .base import Lab
 from .controls import Choice, Slider
 from .network import drive, network, rho_high, task_of
 from .own_model import own_model_spec
-from .race import STEPS, Race, RacePicture, race_seconds, race_sentence, run_race
+from .race import (
+    LEARNING_RATE,
+    STEPS,
+    Race,
+    RacePicture,
+    race_seconds,
+    race_sentence,
+    run_race,
+)
 from .spec import Settings, Spec, Training
 from .spectrum import Spectrum, SpectrumPicture, sentence, table
 
@@ -108,7 +116,7 @@ CONTROLS: tuple[Slider | Choice, ...] = (
     Choice("input", "input", False, (False, True)),
     Choice("h0", "h0", "random", ("random", "zero")),
     Slider("seed", "seed", 0, 0, 99, 1),
-    Choice("task", "task", "temporal order", tuple(TASKS)),
+    Choice("task", "task", "temporal order", tuple(LEARNING_RATE)),
     Slider("clip_threshold", "clip threshold", 1.0, 0.05, 10.0, 0.05),
 )
 

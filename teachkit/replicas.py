@@ -1,0 +1,272 @@
+"""Many copies of one model, each an experiment of its own, trained in one pass.
+
+What is stacked is ordinary: `SequenceModel`s, their initial states, a clipper, an optimiser of
+`torch.optim`. Each replica ends where it would have ended alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .blocks import Block, draw_noise, strategy_of
+from .clipping import Clipper, stacked_norms
+from .device import as_double, generator
+from .errors import bad, check_choice, check_count, check_number
+from .initial_states import CarriedState
+from .models import SequenceModel
+from .plans import Plan, choose_plan
+from .stacks import Loss, Stack, States
+
+# fused: one kernel a step, several times faster than the default on a CPU
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": functools.partial(torch.optim.SGD, fused=True),
+    "adam": functools.partial(torch.optim.Adam, fused=True),
+}
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one training step did, a value for each replica, (R,).
+
+    loss: of the batch, before the update. grad_norm: global L2 norm before clipping. Both are NaN
+    for a replica that diverged in an earlier step. clipped: whether the clipper changed the
+    gradient.
+    """
+
+    loss: Tensor
+    grad_norm: Tensor
+    clipped: Tensor
+
+
+class Replicas:
+    """R independent models of one architecture, trained together, each on its own batches.
+
+    models: `SequenceModel`s alike in everything but their numbers and their initial state; they are
+    copied. Their layer is an nn.LSTM, nn.GRU or nn.RNN, a drop-in of `drop_ins`, or an `ElmanRNN`;
+    training takes place on their device. optimizer: "sgd", "adam" or a function of (parameters,
+    lr=...). lr, optimizer and clipper: one for all, or a sequence of R. seeds: one for the noise of
+    each replica, 0 to R - 1 by default. workers: threads that train replicas side by side; None
+    measures how many are fastest.
+
+    A replica whose loss or gradient is not finite has diverged: it stays as it was before that
+    step, `diverged` says which step that was (-1: none), and the others go on. Small networks are
+    computed all at once, larger ones in turns by PyTorch's fused kernels: whichever is faster for
+    these sizes on this machine, measured at the first step. Raises `ValueError` for models that
+    differ. Chapter 03 is built on it.
+
+    >>> models = [SequenceModel(torch.nn.GRU(1, 4), 2, seed=seed) for seed in range(3)]
+    >>> replicas = Replicas(models, optimizer="sgd", lr=[0.1, 0.1, 0.01])
+    >>> x, target = torch.zeros(3, 5, 8, 1), torch.zeros(3, 8, dtype=torch.long)
+    >>> replicas.step(x, target, torch.nn.functional.cross_entropy).loss.shape
+    torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        models: Sequence[SequenceModel],
+        *,
+        optimizer: Any = "adam",
+        lr: float | Sequence[float] = 1e-3,
+        clipper: Clipper | Sequence[Clipper | None] | None = None,
+        seeds: Sequence[int] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        models = list(models)
+        self.stack = Stack(models)
+        R = self.stack.count
+        optimizers = [_check_optimizer(o) for o in _one_each("optimizer", optimizer, R)]
+        rates = [check_number("lr", rate, low=0) for rate in _one_each("lr", lr, R)]
+        self._clippers = [_check_clipper(c) for c in _one_each("clipper", clipper, R)]
+        self._noise = [generator(s, "noise") for s in _one_each("seeds", seeds or range(R), R)]
+        self._workers = None if workers is None else check_count("workers", workers)
+        strategies = [strategy_of(model.rnn) for model in models]
+        rules = [None if c is None else c.rule for c in self._clippers]
+        self._blocks = [Block(self.stack, part, models[part]) for part in _runs(strategies)]
+        # each a part of the replicas, its weights or gradients, and those of its learned states
+        self._clipped = [
+            (part, self._gradients(part)) for part in _runs(zip(strategies, rules, strict=True))
+        ]
+        self._optimizers = [
+            optimizers[part.start](self._leaves(part), lr=rates[part.start])
+            for part in _runs(zip(optimizers, rates, strict=True))
+        ]
+        self._carries = any(isinstance(s, CarriedState) for s in strategies)
+        self._plans: dict[Hashable, Plan] = {}
+        self.steps = 0
+        self.diverged = torch.full((R,), -1)
+
+    def __len__(self) -> int:
+        return self.stack.count
+
+    def step(self, x: Tensor, target: Tensor, loss: Loss) -> StepRecord:
+        """Train each replica by one step of its optimiser.
+
+        x: (R, T, B, I), a batch for each, or (R, B, T, I) for `batch_first` layers; target:
+        (R, ...). An R of 1 is shared by all. loss: (output, target) of one replica -> scalar; it
+        runs under `torch.vmap`. Raises `ValueError` for a batch that does not fit.
+        """
+        x, target = self.stack.batch(x, target)
+        plan = self._plan(x, target, loss)
+        states = self._start(x, training=True)
+        losses, dstates, finals = self.stack.differentiate(plan, x, target, loss, states)
+        self._learn(states, dstates, finals)
+        norms = torch.cat([stacked_norms(gradients) for _, gradients in self._clipped])
+        true_norms = norms
+        if not norms.isfinite().all():  # squares leave float32 long before the gradient does
+            doubled = [list(map(as_double, gradients)) for _, gradients in self._clipped]
+            true_norms = torch.cat(list(map(stacked_norms, doubled))).to(norms.device)
+        clipped = torch.zeros_like(norms, dtype=torch.bool)
+        for part, gradients in self._clipped:
+            clipper = self._clippers[part.start]
+            if clipper is not None:
+                clipped[part] = clipper.clip_stacked(gradients, norms[part])
+        earlier = (self.diverged >= 0).to(norms.device)
+        kept = self._retire((losses.isfinite() & true_norms.isfinite()).cpu())
+        for optimizer in self._optimizers:
+            optimizer.step()
+        for place, values in kept:
+            place.copy_(values)
+        self.steps += 1
+        losses, norms = (v.masked_fill(earlier, torch.nan) for v in (losses, true_norms))
+        return StepRecord(losses, norms, clipped & ~earlier)
+
+    def outputs(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
+        """Return what all replicas make of x, (R, T, B, I) or shared (1, T, B, I), without noise.
+
+        states: to start from, each (R, B, H); None is each replica's own initial state, or zero for
+        one that carries its state on in training. Returns the outputs, (R, B, O), or (R, T, B, O)
+        from models with an output at each step, and the final states.
+        """
+        x, _ = self.stack.batch(x)
+        with torch.no_grad():
+            return self.stack.outputs(x, states or self._start(x, training=False))
+
+    def models(self) -> list[SequenceModel]:
+        """Return copies of all replicas as ordinary models."""
+        made = []
+        for block in self._blocks:
+            for replica in range(block.part.start, block.part.stop):
+                model = copy.deepcopy(block.template)
+                self.stack.copy_to(model, replica)
+                block.copy_to(model, replica)
+                made.append(model)
+        return made
+
+    def reset_states(self) -> None:
+        """Forget all carried states, as is due before another series."""
+        for block in self._blocks:
+            block.strategy.reset(block)
+
+    def _plan(self, x: Tensor, target: Tensor, loss: Loss) -> Plan:
+        """Find out how to compute these sizes, once."""
+        key = (self.stack.architecture, x.shape[1:], target.shape[1:])
+        if key not in self._plans:
+
+            def timed(plan: Plan, count: int) -> None:
+                self.stack.differentiate(plan, x[:count], target[:count], loss)
+                if x.device.type == "cuda":
+                    torch.cuda.synchronize(x.device)
+
+            self._plans[key] = choose_plan(
+                key,
+                len(self),
+                timed,
+                can_stack=self.stack.can_stack,
+                can_fuse=self.stack.can_fuse,
+                workers=self._workers if x.device.type == "cpu" else 1,
+            )
+        return self._plans[key]
+
+    def _start(self, x: Tensor, *, training: bool) -> States | None:
+        """Return the initial states of all replicas, (rows, B, size), or None for zero."""
+        found = []
+        for block in self._blocks:
+            draw = functools.partial(draw_noise, self._noise[block.part], x)
+            found.append(block.start(x, training, draw))
+        if all(states is None for states in found) and not (training and self._carries):
+            return None
+        full = [
+            states or self.stack.zero_states(block.part.stop - block.part.start, x.shape[2])
+            for block, states in zip(self._blocks, found, strict=True)
+        ]
+        return tuple(map(torch.cat, zip(*full, strict=True)))
+
+    def _learn(self, states: States | None, dstates: States, finals: States) -> None:
+        """Hand the gradients and the final states to the strategies."""
+        if states is None:
+            return
+        for block in self._blocks:
+            for parameter in block.parameters():
+                assert parameter.grad is not None
+                parameter.grad.zero_()
+            rows = self.stack.rows(block.part)
+            final = tuple(state[rows] for state in finals)
+            block.strategy.finish(block, block.sizes, final)
+        traced = [n for n, state in enumerate(states) if state.requires_grad]
+        torch.autograd.backward([states[n] for n in traced], [dstates[n] for n in traced])
+
+    def _gradients(self, part: slice) -> list[Tensor]:
+        """Return the gradients of some replicas, one tensor (R, ...) a parameter."""
+        found = [gradient[part] for gradient in self.stack.gradients.values()]
+        for block in self._blocks:
+            found += [gradient for _, gradient in block.learned(part)]
+        return found
+
+    def _leaves(self, part: slice) -> list[Tensor]:
+        """Return the parameters of some replicas for their optimiser, with their gradients."""
+        pairs = [(self.stack.weights[k][part], g[part]) for k, g in self.stack.gradients.items()]
+        for block in self._blocks:
+            pairs += block.learned(part)
+        leaves = []
+        for values, gradient in pairs:
+            leaf = values.detach().requires_grad_()
+            leaf.grad = gradient
+            leaves.append(leaf)
+        return leaves
+
+    def _retire(self, finite: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Take out the replicas that diverged; return what has to stay, and its values."""
+        self.diverged[(self.diverged < 0) & ~finite] = self.steps
+        kept = []
+        for replica in (self.diverged >= 0).nonzero().flatten().tolist():
+            for leaf in self._leaves(slice(replica, replica + 1)):
+                assert leaf.grad is not None
+                leaf.grad.zero_()  # the optimiser must not remember a NaN
+                kept.append((leaf.detach(), leaf.detach().clone()))
+        return kept
+
+
+def _one_each(argument: str, given: Any, count: int) -> list[Any]:
+    """Return `count` values: the one given for all, or a sequence of so many."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [given] * count
+    if len(given) != count:
+        raise bad(argument, f"{len(given)} values", f"one value, or one for each of {count} models")
+    return list(given)
+
+
+def _check_optimizer(given: Any) -> Callable[..., torch.optim.Optimizer]:
+    if callable(given):
+        return given
+    check_choice("optimizer", given, OPTIMIZERS)
+    return OPTIMIZERS[given]
+
+
+def _check_clipper(given: Any) -> Clipper | None:
+    if given is not None and not isinstance(given, Clipper):
+        raise bad("clipper", given, "a Clipper or None")
+    return given
+
+
+def _runs(settings: Any) -> list[slice]:
+    """Cut the replicas where a setting changes from one to the next."""
+    settings = list(settings)
+    cuts = [n for n in range(1, len(settings)) if settings[n] != settings[n - 1]]
+    return [slice(a, b) for a, b in zip([0, *cuts], [*cuts, len(settings)], strict=True)]
