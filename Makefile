@@ -24,6 +24,7 @@ space := $(subst ,, )
 STAMP := $(subst $(space),\ ,$(ENV))/.teachkit-$(shell pwd | cksum | cut -d' ' -f1)
 DEV_STAMP := $(STAMP)-dev
 COLAB_STAMP := .colab/.installed
+BENCH_STAMP := .bench/.installed
 
 # Pictures reach the browser sooner: tools/prompt_kernel.py says why.
 PROMPT := --ServerApp.kernel_websocket_connection_class=tools.prompt_kernel.PromptConnection
@@ -64,15 +65,17 @@ notebooks: $(DEV_STAMP)  ## Build and execute the chapters; ARGS=04 builds one
 results: $(STAMP)  ## Compute the precomputed results in data/results again
 	@$(RUN) teachkit.experiments $(ARGS)
 
-bench: $(DEV_STAMP)  ## Compare speed with the project's bars, on a quiet machine
+bench: $(DEV_STAMP) $(BENCH_STAMP)  ## Compare speed with the project's bars, on a quiet machine
 	@$(RUN) benchmarks.analyses
+	@$(RUN) benchmarks.replicas
+	@$(RUN) benchmarks.experiments
 	@$(RUN) benchmarks.slider
 	@$(RUN) benchmarks.chapters
 
 colab-env: $(COLAB_STAMP)  ## Install Colab's versions of the libraries into .colab
 
 clean:  ## Remove what the other commands made, except the environment and the chapters
-	rm -rf .colab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist tests/browser/screenshots
+	rm -rf .bench .colab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist tests/browser/screenshots
 	find benchmarks teachkit tests tools notebooks -name __pycache__ -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
@@ -107,4 +110,9 @@ $(DEV_STAMP): $(STAMP) requirements-dev.txt
 $(COLAB_STAMP): $(STAMP) requirements-colab.txt
 	@rm -rf .colab
 	@$(PIP) install --no-deps --target .colab --requirement requirements-colab.txt
+	@touch "$@"
+
+$(BENCH_STAMP): $(STAMP) requirements-bench.txt
+	@rm -rf .bench
+	@$(PIP) install --no-deps --target .bench --requirement requirements-bench.txt
 	@touch "$@"

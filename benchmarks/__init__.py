@@ -1,1 +1,1 @@
-"""Speed against the project's bars: `python -m benchmarks.slider`, `.analyses`, `.chapters`."""
+"""Speed against the project's bars: `python -m benchmarks.slider`, and so on (`make bench`)."""

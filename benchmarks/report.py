@@ -11,12 +11,22 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was measured, the figure, and the bar where there is one."""
+    """One line of the table: what was measured, the figure, and the bar where there is one.
+
+    margin: by how much the bar is held or missed, as " by 9 %".
+    """
 
     what: str
     figure: str
     bar: str = ""
     holds: bool = True
+    margin: str = ""
+
+
+def at_least(what: str, figure: str, ratio: float, bar: float) -> Row:
+    """One line about a ratio that has to reach its bar."""
+    margin = f" by {100 * abs(ratio / bar - 1):.0f} %"
+    return Row(what, figure, f"{bar:g}x or more", ratio >= bar, margin)
 
 
 def show(title: str, rows: list[Row]) -> int:
@@ -24,8 +34,9 @@ def show(title: str, rows: list[Row]) -> int:
     print(f"\n{title}\n")
     what, figure = (max(len(getattr(row, name)) for row in rows) for name in ("what", "figure"))
     for row in rows:
-        verdict = "" if not row.bar else f"  bar {row.bar}: {'held' if row.holds else 'MISSED'}"
-        print(f"  {row.what:<{what}}  {row.figure:>{figure}}{verdict}")
+        held = ("held" if row.holds else "MISSED") + row.margin
+        verdict = f"  bar {row.bar}: {held}" if row.bar else ""
+        print(f"  {row.what:<{what}}  {row.figure:>{figure}}{verdict}", flush=True)
     return int(not all(row.holds for row in rows))
 
 

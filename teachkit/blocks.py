@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .drop_ins import state_sizes
 from .errors import bad
 from .initial_states import CarriedState, InitialState, Randn, ZeroState
 from .models import SequenceModel
-from .stacks import Stack, States, state_sizes
+from .stacks import Stack, States
 
 
 def strategy_of(rnn: nn.RNNBase) -> InitialState:
@@ -35,6 +36,7 @@ class Block(nn.Module):
         self.stack, self.part = stack, part
         self._template = [copy.deepcopy(models[0])]  # in a list: its parameters are not ours
         self.strategy = strategy_of(models[0].rnn)
+        self.strategy.reset(self.template.rnn)  # what it carries belongs to another batch
         self.sizes = state_sizes(stack.rnn)
         self.layers = stack.layers * len(models)
         if isinstance(self.strategy, CarriedState) and not self.strategy.detach:

@@ -19,6 +19,17 @@ from .initial_states import InitialState, ZeroState, make_initial_state
 STATES = ("h0", "c0")
 
 
+def state_sizes(rnn: nn.RNNBase) -> dict[str, int]:
+    """Map the states of a layer to their widths: h0, and c0 for an LSTM."""
+    sizes = {"h0": rnn.proj_size or rnn.hidden_size}
+    return sizes | {"c0": rnn.hidden_size} if isinstance(rnn, nn.LSTM) else sizes
+
+
+def state_layers(rnn: nn.RNNBase) -> list[int]:
+    """Return the layer of each row of a state: [0, 0, 1, 1] for two bidirectional layers."""
+    return [layer for layer in range(rnn.num_layers) for _ in range(1 + rnn.bidirectional)]
+
+
 class _DropIn(nn.Module):
     """What layers and cells have in common; stands before PyTorch's class among the bases."""
 
@@ -81,8 +92,11 @@ class _DropIn(nn.Module):
         self.initial_state.finish(self, self._sizes(), states)
         return result
 
-    def start(self, input: Any) -> Any:
-        """Return the state that a pass over `input` starts from, as an `hx`; None for zero."""
+    def start(self, input: Any, *, training: bool | None = None) -> Any:
+        """Return the state that a pass over `input` starts from, as an `hx`; None for zero.
+
+        training: False leaves out the noise; None is the mode of the module.
+        """
         like = input.data if isinstance(input, PackedSequence) else input
         if not isinstance(like, Tensor) or not like.is_floating_point():
             return None  # PyTorch has the words for it
@@ -92,7 +106,7 @@ class _DropIn(nn.Module):
             self._sizes(),
             self._rows(),
             1 if batch_size is None else batch_size,
-            training=self.training,
+            training=self.training if training is None else training,
             like=like,
         )
         if states is None:
@@ -128,18 +142,19 @@ class _DropIn(nn.Module):
         return state
 
 
-class _Layer(_DropIn):
+class DropInLayer(_DropIn):
+    """What the layers have in common."""
+
     num_layers: int
     bidirectional: bool
     batch_first: bool
     proj_size: int
 
     def _sizes(self) -> dict[str, int]:
-        sizes = {"h0": self.proj_size or self.hidden_size}
-        return sizes | {"c0": self.hidden_size} if isinstance(self, nn.LSTM) else sizes
+        return state_sizes(self)  # type: ignore[arg-type]
 
     def _rows(self) -> list[int]:
-        return [layer for layer in range(self.num_layers) for _ in range(1 + self.bidirectional)]
+        return state_layers(self)  # type: ignore[arg-type]
 
     def _batch_size(self, input: Any) -> int | None:
         if isinstance(input, PackedSequence):
@@ -165,7 +180,7 @@ class _Cell(_DropIn):
                 setattr(self, name, nn.Parameter(getattr(self, name).detach()[0]))
 
 
-class LSTM(_Layer, nn.LSTM):
+class LSTM(DropInLayer, nn.LSTM):
     """`nn.LSTM` that starts where you say: at zero, at noise, at a learned or a carried state.
 
     LSTM(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
@@ -186,7 +201,7 @@ class LSTM(_Layer, nn.LSTM):
     """
 
 
-class GRU(_Layer, nn.GRU):
+class GRU(DropInLayer, nn.GRU):
     """`nn.GRU` with an initial state; see `LSTM`.
 
     GRU(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
@@ -194,7 +209,7 @@ class GRU(_Layer, nn.GRU):
     """
 
 
-class RNN(_Layer, nn.RNN):
+class RNN(DropInLayer, nn.RNN):
     """`nn.RNN` with an initial state; see `LSTM`.
 
     RNN(input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,

@@ -240,7 +240,7 @@ def gradient_map(
     """Measure the true gradient for many spectral radii in one pass.
 
     rnn: a one-layer Elman network; its W_hh is rescaled to each of `rhos` (R,). activation: use
-    another than the network's own. x, h0: as `rnn` takes them; None is zeros.
+    another than the network's own. x, h0: as `rnn` takes them.
     Returns the growth for k = 0 ... T steps back, (R, T + 1) float64: each row is
     `gradient_through_time(...).growth` of one rescaled network. Raises `ValueError` like it, and
     for a layer that is not of this kind. Taught in chapter 04.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .device import generator
+from .drop_ins import DropInLayer
 from .errors import bad, check_choice, check_count, check_number
 from .spectra import SchurParts, eigenvalues, gaussian_matrix, schur_parts, sigma_max
 
@@ -38,13 +39,8 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-class ElmanRNN(nn.RNN):
-    """`nn.RNN` with two more activations, so that all four of chapter 04 train alike.
-
-    nonlinearity: "linear", "sigmoid", "tanh" or "relu". The last two are PyTorch's own layer; the
-    first two step through time in Python and take one layer in one direction. Shapes, arguments
-    and parameter names are those of `nn.RNN`. Raises `ValueError` for another nonlinearity.
-    """
+class _FourActivations(nn.RNN):
+    """`nn.RNN` with two more activations."""
 
     # nn.RNN registers these under computed names, which type checkers cannot see.
     nonlinearity: str
@@ -90,6 +86,16 @@ class ElmanRNN(nn.RNN):
             h = activation(step + F.linear(h, self.weight_hh_l0, getattr(self, "bias_hh_l0", None)))
             outputs.append(h)
         return torch.stack(outputs, time), h.unsqueeze(0)
+
+
+class ElmanRNN(DropInLayer, _FourActivations):
+    """`nn.RNN` with two more activations, so that all four of chapter 04 train alike.
+
+    nonlinearity: "linear", "sigmoid", "tanh" or "relu". The last two are PyTorch's own layer; the
+    first two step through time in Python and take one layer in one direction. Shapes, arguments
+    and parameter names are those of `nn.RNN`, and `initial_state` is that of `drop_ins.RNN`. Raises
+    `ValueError` for another nonlinearity.
+    """
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,15 +6,17 @@ The answer depends on the sizes, so that it is measured and not guessed.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
 
 from .device import threads
+from .stacked import release_workspaces
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Plan:
 
 
 FUSED = Plan(1, fused=True)
+TURNS = 4  # of each plan when plans are compared
+LONG_ENOUGH = 0.5  # seconds of a chunk, beside which what it costs to start one is nothing
 _plans: dict[Hashable, Plan] = {}
 
 
@@ -48,48 +52,88 @@ def choose_plan(
     can_stack: bool = True,
     can_fuse: bool = True,
     workers: int | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Plan:
     """Measure the plans for `count` replicas, and return the fastest; once for each `key`.
 
     run: computes a training step of so many replicas by a plan, without changing anything.
-    can_stack, can_fuse: which kinds work. workers: how many threads; None measures that too.
+    can_stack, can_fuse: which kinds work. workers: how many threads; None measures that too. clock:
+    of one worker; None is the processor's, on which what other programs do meanwhile does not
+    count.
     """
     known = (key, count, workers)
-    if known in _plans:
-        return _plans[known]
+    if known not in _plans:
+        _plans[known] = _fastest(
+            count, run, can_stack, can_fuse, workers, clock or time.thread_time
+        )
+        release_workspaces()  # of the plans that were not chosen
+    return _plans[known]
 
-    def seconds(plan: Plan, trained: int) -> float:
-        """Time a step, a replica: the best of three, for other programs can only slow it down."""
-        times = []
-        for _ in range(4):  # the first makes the workspace
-            start = time.perf_counter()
-            run(plan, trained)
-            times.append(time.perf_counter() - start)
-            if sum(times) > 2:
-                break
-        return min(times[1:] or times) / trained
 
-    forms: dict[Plan, float] = {}
-    if can_stack:
-        best = float("inf")
-        halves = [-(-count // 2**n) for n in range(count.bit_length())]
-        for chunk in sorted({c for c in halves if c >= 4} | {count}):
-            forms[Plan(chunk)] = seconds(Plan(chunk), chunk)
-            if forms[Plan(chunk)] > 1.1 * best:  # too large for the cache: so are all larger ones
-                break
-            best = min(best, forms[Plan(chunk)])
-    if can_fuse:
-        forms[FUSED] = seconds(FUSED, min(count, 4))
-    found = min(forms, key=forms.__getitem__)
-    cores = min(os.cpu_count() or 1, 8) if workers is None else workers
-    if cores > 1 and count > 1:
-        # Python itself runs in one thread: side by side pays where its share is small.
-        wide = Plan(min(found.chunk, -(-count // cores)), found.fused, cores)
-        trained = min(count, 2 * cores * wide.chunk)
-        if workers is not None or seconds(wide, trained) < 0.8 * forms[found]:
-            found = wide
-    _plans[known] = found
-    return found
+def _fastest(
+    count: int,
+    run: Callable[[Plan, int], None],
+    can_stack: bool,
+    can_fuse: bool,
+    workers: int | None,
+    clock: Callable[[], float],
+) -> Plan:
+    halves = {-(-count // 2**n) for n in range(count.bit_length())}
+    chunks = sorted({c for c in halves if c >= 4} | {count}) if can_stack else []
+    forms = [Plan(chunk) for chunk in chunks] + [FUSED] * can_fuse
+    alone = _seconds(forms, count, run, clock)
+    found = min(alone, key=alone.__getitem__)
+    cores = min(_cores(), 8) if workers is None else workers
+    if cores == 1 or count == 1:
+        return found
+    # Python itself runs in one thread: side by side pays where its share is small.
+    wide = Plan(min(found.chunk, -(-count // cores)), found.fused, cores)
+    if workers is not None:
+        return wide
+    wall = _seconds([found, wide], count, run, time.perf_counter)
+    return wide if wall[wide] < 0.8 * wall[found] else found
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _seconds(
+    plans: Sequence[Plan],
+    count: int,
+    run: Callable[[Plan, int], None],
+    clock: Callable[[], float],
+) -> dict[Plan, float]:
+    """Time a step of a replica by each plan: its best turn, for others can only slow it down.
+
+    Plans take turns, so that a busy moment meets them all; those far behind after two get no more.
+    A chunk so large that starting one costs next to nothing is as good as those before it.
+    """
+    best: dict[Plan, float] = {}
+
+    def measure(plan: Plan, replicas: int) -> None:
+        start = clock()
+        run(plan, replicas)
+        best[plan] = min(best.get(plan, math.inf), (clock() - start) / replicas)
+
+    for turn in range(TURNS):
+        for plan in plans:
+            turns_of_worker = 4 if plan.fused else 1 if plan.workers == 1 else 2
+            replicas = min(count, turns_of_worker * plan.workers * plan.chunk)
+            leader = min(best.values(), default=0.0)
+            if turn == 0:
+                if plan.workers == 1 and plan.chunk > 4 and leader * replicas > LONG_ENOUGH:
+                    continue
+                run(plan, replicas)  # makes the workspace
+            else:
+                so_far = best.get(plan, math.inf)
+                if so_far > LONG_ENOUGH / replicas or (turn > 1 and so_far > 1.3 * leader):
+                    continue
+            measure(plan, replicas)
+    return best
 
 
 def run_jobs(plan: Plan, jobs: Sequence[Callable[[], None]]) -> None:
@@ -99,8 +143,14 @@ def run_jobs(plan: Plan, jobs: Sequence[Callable[[], None]]) -> None:
             for job in jobs:
                 job()
             return
-        for running in [_pool(plan.workers).submit(job) for job in jobs]:
-            running.result()
+        running = [_pool(plan.workers).submit(job) for job in jobs]
+        try:
+            for future in running:
+                future.result()
+        finally:  # after an error or an interrupt no job may run on into the next step
+            for future in running:
+                future.cancel()
+            wait(running)
 
 
 @functools.lru_cache(maxsize=4)

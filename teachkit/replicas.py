@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Hashable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +18,13 @@ from torch import Tensor
 
 from .blocks import Block, draw_noise, strategy_of
 from .clipping import Clipper, stacked_norms
-from .device import as_double, generator
-from .errors import bad, check_choice, check_count, check_number
+from .device import as_double, generator, threads
+from .errors import bad, check_count, check_number
 from .initial_states import CarriedState
 from .models import SequenceModel
+from .optimizers import optimizer_for
 from .plans import Plan, choose_plan
 from .stacks import Loss, Stack, States
-
-# fused: one kernel a step, several times faster than the default on a CPU
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": functools.partial(torch.optim.SGD, fused=True),
-    "adam": functools.partial(torch.optim.Adam, fused=True),
-}
 
 
 @dataclass(frozen=True)
@@ -51,9 +47,10 @@ class Replicas:
     models: `SequenceModel`s alike in everything but their numbers and their initial state; they are
     copied. Their layer is an nn.LSTM, nn.GRU or nn.RNN, a drop-in of `drop_ins`, or an `ElmanRNN`;
     training takes place on their device. optimizer: "sgd", "adam" or a function of (parameters,
-    lr=...). lr, optimizer and clipper: one for all, or a sequence of R. seeds: one for the noise of
-    each replica, 0 to R - 1 by default. workers: threads that train replicas side by side; None
-    measures how many are fastest.
+    lr=...) that treats each number by itself. lr, optimizer and clipper: one for all, or R of them.
+    seeds: of the noise of each replica, 0 to R - 1 by default. workers: threads that train replicas
+    side by side; None measures how many are fastest. plan: how to compute them, if that shall not
+    be measured: plans differ in rounding, which an unstable network makes visible.
 
     A replica whose loss or gradient is not finite has diverged: it stays as it was before that
     step, `diverged` says which step that was (-1: none), and the others go on. Small networks are
@@ -77,14 +74,19 @@ class Replicas:
         clipper: Clipper | Sequence[Clipper | None] | None = None,
         seeds: Sequence[int] | None = None,
         workers: int | None = None,
+        plan: Plan | None = None,
     ) -> None:
         models = list(models)
         self.stack = Stack(models)
         R = self.stack.count
-        optimizers = [_check_optimizer(o) for o in _one_each("optimizer", optimizer, R)]
+        given = _one_each("optimizer", optimizer, R)
+        optimizers = [optimizer_for(o, self.stack.device) for o in given]
         rates = [check_number("lr", rate, low=0) for rate in _one_each("lr", lr, R)]
         self._clippers = [_check_clipper(c) for c in _one_each("clipper", clipper, R)]
-        self._noise = [generator(s, "noise") for s in _one_each("seeds", seeds or range(R), R)]
+        self._noise = [
+            generator(s, "noise")
+            for s in _one_each("seeds", range(R) if seeds is None else seeds, R)
+        ]
         self._workers = None if workers is None else check_count("workers", workers)
         strategies = [strategy_of(model.rnn) for model in models]
         rules = [None if c is None else c.rule for c in self._clippers]
@@ -98,7 +100,9 @@ class Replicas:
             for part in _runs(zip(optimizers, rates, strict=True))
         ]
         self._carries = any(isinstance(s, CarriedState) for s in strategies)
-        self._plans: dict[Hashable, Plan] = {}
+        if plan is not None and not isinstance(plan, Plan):
+            raise bad("plan", plan, "a Plan or None")
+        self._given_plan = self.plan = plan  # `plan` is what the last step went by
         self.steps = 0
         self.diverged = torch.full((R,), -1)
 
@@ -113,10 +117,14 @@ class Replicas:
         runs under `torch.vmap`. Raises `ValueError` for a batch that does not fit.
         """
         x, target = self.stack.batch(x, target)
-        plan = self._plan(x, target, loss)
-        states = self._start(x, training=True)
-        losses, dstates, finals = self.stack.differentiate(plan, x, target, loss, states)
-        self._learn(states, dstates, finals)
+        self.plan = plan = self._plan(x, target, loss)
+        with threads(1):  # the workers of the plan are the threads that pay
+            states = self._start(x, training=True)
+            losses, *found = self.stack.differentiate(plan, x, target, loss, states)
+            self._learn(states, *found)
+            return self._update(losses)
+
+    def _update(self, losses: Tensor) -> StepRecord:
         norms = torch.cat([stacked_norms(gradients) for _, gradients in self._clipped])
         true_norms = norms
         if not norms.isfinite().all():  # squares leave float32 long before the gradient does
@@ -144,9 +152,34 @@ class Replicas:
         one that carries its state on in training. Returns the outputs, (R, B, O), or (R, T, B, O)
         from models with an output at each step, and the final states.
         """
-        x, _ = self.stack.batch(x)
-        with torch.no_grad():
-            return self.stack.outputs(x, states or self._start(x, training=False))
+        (x,) = self.stack.batch(x)
+        states = self._given(states, x)
+        _, outputs, finals = zip(*self.stack.evaluate(x, states), strict=True)
+        return torch.cat(outputs), _join(finals)
+
+    def measure(
+        self,
+        x: Tensor,
+        target: Tensor,
+        measures: Mapping[str, Callable[[Tensor, Tensor], Tensor | float]],
+        states: States | None = None,
+    ) -> tuple[dict[str, Tensor], States]:
+        """Return functions of (output, target) for each replica, (R, ...), and the final states.
+
+        x, target, states: as in `step` and `outputs`; the outputs of large batches are never all in
+        memory.
+        """
+        x, target = self.stack.batch(x, target)
+        states = self._given(states, x)
+        found: dict[str, list[Tensor]] = {name: [] for name in measures}
+        finals = []
+        with threads(1):
+            for part, outputs, final in self.stack.evaluate(x, states):
+                finals.append(final)
+                for output, own in zip(outputs, target[part], strict=True):
+                    for name, function in measures.items():
+                        found[name].append(torch.as_tensor(function(output, own)))
+        return {name: torch.stack(values) for name, values in found.items()}, _join(finals)
 
     def models(self) -> list[SequenceModel]:
         """Return copies of all replicas as ordinary models."""
@@ -166,23 +199,24 @@ class Replicas:
 
     def _plan(self, x: Tensor, target: Tensor, loss: Loss) -> Plan:
         """Find out how to compute these sizes, once."""
-        key = (self.stack.architecture, x.shape[1:], target.shape[1:])
-        if key not in self._plans:
+        if self._given_plan is not None:
+            return self._given_plan
+        cpu = x.device.type == "cpu"
 
-            def timed(plan: Plan, count: int) -> None:
-                self.stack.differentiate(plan, x[:count], target[:count], loss)
-                if x.device.type == "cuda":
-                    torch.cuda.synchronize(x.device)
+        def timed(plan: Plan, count: int) -> None:
+            self.stack.differentiate(plan, x[:count], target[:count], loss)
+            if x.device.type == "cuda":
+                torch.cuda.synchronize(x.device)
 
-            self._plans[key] = choose_plan(
-                key,
-                len(self),
-                timed,
-                can_stack=self.stack.can_stack,
-                can_fuse=self.stack.can_fuse,
-                workers=self._workers if x.device.type == "cpu" else 1,
-            )
-        return self._plans[key]
+        return choose_plan(
+            (self.stack.architecture, x.shape[1:], target.shape[1:]),
+            len(self),
+            timed,
+            can_stack=self.stack.can_stack,
+            can_fuse=self.stack.can_fuse,
+            workers=self._workers if cpu else 1,
+            clock=None if cpu else time.perf_counter,
+        )
 
     def _start(self, x: Tensor, *, training: bool) -> States | None:
         """Return the initial states of all replicas, (rows, B, size), or None for zero."""
@@ -197,6 +231,16 @@ class Replicas:
             for block, states in zip(self._blocks, found, strict=True)
         ]
         return tuple(map(torch.cat, zip(*full, strict=True)))
+
+    def _given(self, states: States | None, x: Tensor) -> States | None:
+        """Check the states that an evaluation shall start from, or find its own."""
+        if states is None:
+            return self._start(x, training=False)
+        shapes = [state.shape for state in self.stack.zero_states(len(self), x.shape[2])]
+        if [getattr(state, "shape", None) for state in states] != shapes:
+            allowed = " and ".join(str(tuple(shape)) for shape in shapes)
+            raise bad("states", states, f"a tuple of tensors of shape {allowed}")
+        return states
 
     def _learn(self, states: States | None, dstates: States, finals: States) -> None:
         """Hand the gradients and the final states to the strategies."""
@@ -243,6 +287,10 @@ class Replicas:
         return kept
 
 
+def _join(parts: Sequence[States]) -> States:
+    return tuple(map(torch.cat, zip(*parts, strict=True)))
+
+
 def _one_each(argument: str, given: Any, count: int) -> list[Any]:
     """Return `count` values: the one given for all, or a sequence of so many."""
     if isinstance(given, str) or not isinstance(given, Sequence):
@@ -250,13 +298,6 @@ def _one_each(argument: str, given: Any, count: int) -> list[Any]:
     if len(given) != count:
         raise bad(argument, f"{len(given)} values", f"one value, or one for each of {count} models")
     return list(given)
-
-
-def _check_optimizer(given: Any) -> Callable[..., torch.optim.Optimizer]:
-    if callable(given):
-        return given
-    check_choice("optimizer", given, OPTIMIZERS)
-    return OPTIMIZERS[given]
 
 
 def _check_clipper(given: Any) -> Clipper | None:

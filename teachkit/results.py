@@ -18,16 +18,16 @@ from .errors import check_choice
 def save_results(name: str, frame: pd.DataFrame, settings: dict[str, Any]) -> Path:
     """Write a result table as data/results/<name>.csv, its settings beside it, and its checksums.
 
-    settings: everything needed to run it again; versions and device are added. Returns the path of
-    the table. `make results` calls it.
+    settings: everything needed to run it again; versions and device are added where they are not
+    among them. Returns the path of the table. `make results` calls it.
     """
     folder = data_folder()
-    facts = {
-        **settings,
+    added = {
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": f"cpu ({platform.machine()})",
     }
+    facts = {**settings, **{k: v for k, v in added.items() if k not in settings}}
     table = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     texts = {f"{name}.csv": table, f"{name}.json": json.dumps(facts, indent=2) + "\n"}
     (folder / "results").mkdir(exist_ok=True)

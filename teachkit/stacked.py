@@ -40,6 +40,12 @@ def _give_back(kind: str, work: Workspace) -> None:
             _free.popitem(last=False)
 
 
+def release_workspaces() -> None:
+    """Let go of the memory that waits for passes to come."""
+    with _free_lock:
+        _free.clear()
+
+
 class _Pass(torch.autograd.Function):
     """All steps of all replicas; every tensor has the batch last.
 
@@ -68,7 +74,7 @@ class _Pass(torch.autograd.Function):
         if cell.cell_state:
             _fill(work.C[0], None if c0 is None else -c0)
         cell.forward(work)
-        h = work.h[-1]
+        h = work.h[-1] if into is not None else work.h[-1].clone()
         final = (h, -work.C[-1]) if cell.cell_state else (h,)
         y = (work.S[1:, :, :H].permute(1, 2, 0, 3).contiguous(),) if every_step else ()
         if any(ctx.needs_input_grad):
@@ -76,8 +82,6 @@ class _Pass(torch.autograd.Function):
             ctx.set_materialize_grads(False)
         else:
             _give_back(kind, work)
-        if into is None:
-            final = (h.clone(), *final[1:])
         return (*y, *final)
 
     @staticmethod

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
+from .drop_ins import state_layers, state_sizes
 from .errors import bad
 from .models import SequenceModel
 from .plans import Plan, run_jobs
@@ -23,7 +25,7 @@ FUSED_KERNELS: dict[str, Callable[..., Any]] = {
     "tanh": torch.rnn_tanh,
     "relu": torch.rnn_relu,
 }
-EVALUATED_AT_ONCE = 1 << 24  # numbers in the workspace of an evaluation: 64 MB in float32
+EVALUATED_AT_ONCE = 1 << 21  # numbers in the workspace of an evaluation: 8 MB in float32
 STATES = ("rnn.h0", "rnn.c0")  # learned initial states are no weights of the recurrence
 
 
@@ -41,18 +43,21 @@ def cell_kind(rnn: nn.RNNBase) -> str:
     raise bad("models", type(rnn), "made with an nn.LSTM, an nn.GRU or an nn.RNN")
 
 
-def state_sizes(rnn: nn.RNNBase) -> dict[str, int]:
-    """Map the states of a layer to their widths: h0, and c0 for an LSTM."""
-    sizes = {"h0": rnn.proj_size or rnn.hidden_size}
-    return sizes | {"c0": rnn.hidden_size} if isinstance(rnn, nn.LSTM) else sizes
-
-
 def _architecture(model: SequenceModel) -> tuple[Hashable, ...]:
     rnn, first = model.rnn, next(model.parameters())
     names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
     settings = tuple(getattr(rnn, name) for name in (*names, "bidirectional", "proj_size"))
     head = (model.head.out_features, model.every_step)
     return (cell_kind(rnn), *settings, *head, first.dtype, first.device)
+
+
+def _check_plain(model: SequenceModel) -> None:
+    """Refuse what a stack would silently train differently."""
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    if frozen:
+        raise ValueError(f"models must train all their parameters, but {frozen[0]} is frozen.")
+    if any(is_parametrized(module) for module in model.modules()):
+        raise ValueError("models must have plain weights, but one has a parametrization.")
 
 
 def _weights(model: SequenceModel) -> dict[str, Tensor]:
@@ -69,6 +74,8 @@ class Stack:
     def __init__(self, models: Sequence[SequenceModel]) -> None:
         if not models or not all(isinstance(model, SequenceModel) for model in models):
             raise bad("models", models, "a list of one or more SequenceModels")
+        for model in models:
+            _check_plain(model)
         kinds = [_architecture(model) for model in models]
         if odd := [n for n, kind in enumerate(kinds) if kind != kinds[0]]:
             raise ValueError(
@@ -78,14 +85,16 @@ class Stack:
         self.architecture, self.count = kinds[0], len(models)
         self.rnn, self.every_step = models[0].rnn, models[0].every_step
         self.kind = cell_kind(self.rnn)
-        # the layer and direction of each row of a state
-        self.layers = [
-            n for n in range(self.rnn.num_layers) for _ in range(1 + self.rnn.bidirectional)
-        ]
+        self.layers = state_layers(self.rnn)  # of each row that a replica has in a state
         named = [_weights(model) for model in models]
         self.weights = {k: torch.stack([w[k] for w in named]) for k in named[0]}
         self.gradients = {k: torch.zeros_like(w) for k, w in self.weights.items()}
         self._leaves: dict[tuple[int, int], dict[str, Tensor]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.weights.values())).device
 
     @property
     def can_stack(self) -> bool:
@@ -107,22 +116,24 @@ class Stack:
         rows = count * len(self.layers)
         return tuple(like.new_zeros(rows, batch_size, n) for n in state_sizes(self.rnn).values())
 
-    def batch(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Any]:
+    def batch(self, x: Tensor, *target: Tensor) -> tuple[Tensor, ...]:
         """Check a batch, put time first, and spread over the replicas what they share.
 
-        Returns x (R, T, B, I) and target (R, ...). Raises `ValueError` for other shapes.
+        Returns x (R, T, B, I), and target (R, ...) where it is given. Raises `ValueError` for other
+        shapes.
         """
         width, like = self.rnn.input_size, next(iter(self.weights.values()))
-        shape = f"a tensor of shape (R, T, B, {width}) with R = {self.count} or 1"
+        sizes = "B, T" if self.rnn.batch_first else "T, B"
+        shape = f"a tensor of shape (R, {sizes}, {width}) with R = {self.count} or 1"
         first = f"a tensor with R = {self.count} or 1 in its first dimension"
         self._check_count("x", x, shape)
-        if x.ndim != 4 or x.shape[3] != width:
+        if x.ndim != 4 or x.shape[3] != width or 0 in x.shape:
             raise bad("x", x, shape)
-        if target is not None:
-            self._check_count("target", target, first)
-            target = target.to(like.device).expand(self.count, *target.shape[1:])
+        for given in target:
+            self._check_count("target", given, first)
+        spread = (t.to(like.device).expand(self.count, *t.shape[1:]) for t in target)
         x = x.to(like).expand(self.count, *x.shape[1:])
-        return (x.transpose(1, 2) if self.rnn.batch_first else x), target
+        return (x.transpose(1, 2) if self.rnn.batch_first else x), *spread
 
     def _check_count(self, name: str, given: Any, allowed: str) -> None:
         fits = isinstance(given, Tensor) and given.ndim > 0
@@ -145,39 +156,43 @@ class Stack:
         def job(part: slice) -> None:
             leaves, rows = self._leaf(part), self.rows(part)
             own = tuple(state[rows].detach().requires_grad_() for state in states or ())
+            for leaf in leaves.values():
+                leaf.grad = None  # an interrupted step may have left one
             with torch.enable_grad():
                 output, final = self._run(leaves, x[part], own, plan.fused, part=part)
                 values = _each(loss, output, target[part])
+                for end, last in zip(finals, final, strict=False):
+                    end[rows] = last.detach()  # the backward pass gives its memory away
                 values.sum().backward()
             losses[part] = values.detach()
             for name, leaf in leaves.items():
                 if leaf.grad is not None:  # the others are in their place already
                     self.gradients[name][part] = leaf.grad
                     leaf.grad = None
-            for state, dstate, end, last in zip(own, dstates, finals, final, strict=False):
-                end[rows] = last.detach()
+            for state, dstate in zip(own, dstates, strict=True):
                 if state.grad is not None:
                     dstate[rows] = state.grad
 
         run_jobs(plan, [functools.partial(job, part) for part in plan.parts(len(x))])
         return losses, dstates, finals
 
-    @torch.no_grad()
-    def outputs(self, x: Tensor, states: States | None = None) -> tuple[Tensor, States]:
-        """Return what all replicas make of x (R, T, B, I), and their final states.
+    def evaluate(
+        self, x: Tensor, states: States | None = None
+    ) -> Iterator[tuple[slice, Tensor, States]]:
+        """Yield, for some replicas at a time, what they make of x (R, T, B, I).
 
-        Outputs are (R, B, O), or (R, T, B, O) where the models give one at each step.
+        Yields the part of the replicas, their outputs (n, B, O), or (n, T, B, O) where the models
+        give one at each step, and their final states.
         """
         _, T, B, _ = x.shape
         numbers = B * min(T, LONGEST) * (self.rnn.input_size + 8 * self.rnn.hidden_size)
         chunk = max(1, EVALUATED_AT_ONCE // numbers) if self.can_stack else 1
-        found = []
         for part in Plan(chunk).parts(self.count):
             weights = {name: w[part] for name, w in self.weights.items()}
             own = tuple(state[self.rows(part)] for state in states or ())
-            found.append(self._run(weights, x[part], own, not self.can_stack))
-        outputs, finals = zip(*found, strict=True)
-        return torch.cat(outputs), tuple(map(torch.cat, zip(*finals, strict=True)))
+            with torch.no_grad():
+                outputs, finals = self._run(weights, x[part], own, not self.can_stack)
+            yield part, outputs, finals
 
     def copy_to(self, model: SequenceModel, replica: int) -> None:
         """Write the weights of one replica into a model."""
@@ -249,11 +264,13 @@ class Stack:
 
 def _each(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of each replica, (R,)."""
+
+    def checked(output: Tensor, target: Tensor) -> Tensor:
+        value = loss(output, target)
+        if not isinstance(value, Tensor) or value.ndim:
+            raise bad("loss", value, "a function of (output, target) that returns a scalar tensor")
+        return value
+
     if len(outputs) == 1:
-        values = loss(outputs[0], targets[0])
-        values = values[None] if isinstance(values, Tensor) else values
-    else:
-        values = torch.vmap(loss)(outputs, targets)
-    if not isinstance(values, Tensor) or values.ndim != 1:
-        raise bad("loss", loss, "a function of (output, target) that returns a scalar tensor")
-    return values
+        return checked(outputs[0], targets[0])[None]
+    return torch.vmap(checked)(outputs, targets)

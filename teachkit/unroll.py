@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .drop_ins import DropInLayer
 from .errors import bad
 from .models import ACTIVATIONS, Activation
 
@@ -75,12 +76,15 @@ def unroll(rnn: nn.RNNBase, x: Tensor, h0: Any = None) -> Unrolled:
     """Run `rnn` over `x` step by step, with gradients to every state and none to the weights.
 
     x: (T, B, input_size), or (B, T, input_size) for a `batch_first` layer, or unbatched
-    (T, input_size). h0: as the layer takes it; None is zeros. Dropout between layers is left out,
-    as in evaluation. The outputs are those of `rnn.eval()(x, h0)`. Raises `ValueError` for another
-    layer, shapes that do not fit, or values that are not finite.
+    (T, input_size). h0: as the layer takes it; None is zeros, or a drop-in's own initial state.
+    Dropout between layers is left out, as in evaluation. The outputs are those of
+    `rnn.eval()(x, h0)`. Raises `ValueError` for another layer, shapes that do not fit, or values
+    that are not finite.
     """
     check_layer(rnn)
     batched = check_input(rnn, x)
+    if h0 is None and isinstance(rnn, DropInLayer):
+        h0 = rnn.start(x, training=False)
     first = rnn.batch_first and batched
     sequence = x.transpose(0, 1) if first else x if batched else x.unsqueeze(1)
     states = _initial_states(rnn, sequence, h0, batched)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from teachkit.clipping import Clipper, gradient_norm
+from teachkit.clipping import Clipper, gradient_norm, stacked_norms
 
 TORCH = {
     "norm": lambda p, limit: nn.utils.clip_grad_norm_(p, limit),
@@ -52,6 +52,72 @@ def test_gradients_come_out_as_from_pytorch(method, name, dtype):
     assert record.clipped == (not torch.equal(flat(ours), before))
     assert record.norm_before == pytest.approx(before.double().norm().item(), nan_ok=True)
     assert record.norm_after == pytest.approx(flat(ours).double().norm().item(), nan_ok=True)
+
+
+def stack(cases, dtype):
+    """The gradients of several networks, one tensor (R, ...) a parameter, shaped as matrices."""
+    columns = zip(*cases, strict=True)
+    return [torch.tensor(column, dtype=dtype).view(len(cases), 1, -1) for column in columns]
+
+
+@pytest.mark.parametrize("method", ["norm", "value"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("known", [False, True])
+def test_stacked_networks_are_clipped_each_as_if_it_were_alone(method, dtype, known):
+    cases = [*CASES.values(), [[math.nan, 1.0], [0.5, 0.0]]]
+    grads = stack(cases, dtype)
+    norms = stacked_norms(grads)
+    given = norms.clone() if known else None
+    clip = Clipper(method, 1.5)
+    changed = clip.clip_stacked(grads, given)
+    assert changed.dtype == torch.bool
+    for n, case in enumerate(cases):
+        alone = parameters(case, dtype)
+        total = nn.utils.get_total_norm([p.grad for p in alone])
+        assert_close(norms[n], total, rtol=1e-6, atol=0, equal_nan=True)
+        TORCH[method](alone, 1.5)
+        own = torch.cat([g[n].flatten() for g in grads])
+        assert_close(own, flat(alone), rtol=0, atol=0, equal_nan=True)
+        assert changed[n] == Clipper(method, 1.5)(parameters(case, dtype)).clipped
+    if known:
+        assert_close(given, norms, rtol=0, atol=0, equal_nan=True)  # and left as it was
+    assert clip.records == []
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=5), limits, method)
+def test_stacked_clipping_is_that_of_each_row(rows, limit, method):
+    grads = stack([[row[:1], row[1:]] for row in rows], torch.float64)
+    norms = stacked_norms(grads)
+    changed = Clipper(method, limit).clip_stacked(grads)
+    for n, row in enumerate(rows):
+        alone = parameters([row[:1], row[1:]])
+        assert norms[n].item() == pytest.approx(gradient_norm(alone))
+        record = Clipper(method, limit)(alone)
+        assert_close(torch.cat([g[n].flatten() for g in grads]), flat(alone), rtol=1e-12, atol=0)
+        assert bool(changed[n]) == record.clipped
+
+
+def test_norms_that_are_known_are_not_computed_again():
+    grads = [torch.tensor([[3.0, 4.0], [3.0, 4.0]])]
+    changed = Clipper("norm", 1.0).clip_stacked(grads, torch.tensor([5.0, 0.5]))
+    assert changed.tolist() == [True, False]
+    assert_close(grads[0], torch.tensor([[0.6, 0.8], [3.0, 4.0]]))
+
+
+def test_stacked_gradients_may_want_gradients_themselves():
+    leaf = torch.full((2, 3), 7.0, requires_grad=True)
+    assert Clipper("value", 1.0).clip_stacked([leaf]).tolist() == [True, True]
+    assert (leaf == 1).all()
+
+
+def test_what_a_rule_is():
+    assert Clipper("value", 2).rule == Clipper("value", 2.0).rule == ("value", 2.0)
+    rules = {Clipper(m, t).rule for m in ("norm", "value") for t in (1, 2)}
+    assert len(rules) == 4
+    clip = Clipper()
+    clip(parameters([[3.0]]))
+    assert clip.rule == Clipper().rule  # the record does not matter
 
 
 @pytest.mark.parametrize("method", ["norm", "value"])

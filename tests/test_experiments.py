@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 import itertools
 import math
 import shutil
@@ -6,19 +7,24 @@ import statistics
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
+from torch import nn
 
 from teachkit import datasets, experiments, results
+from teachkit.device import generator
 from teachkit.experiments import (
     TEMPORAL_ORDER,
     TEMPORAL_ORDER_VARIANTS,
     final_rows,
     paired_difference,
     solved_share,
-    temporal_order_run,
     temporal_order_study,
 )
+from teachkit.models import SequenceModel, make_elman
 from teachkit.results import load_results
+from teachkit.spectra import spectral_radius
+from teachkit.tasks import TemporalOrder, batches
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +53,65 @@ def test_the_saved_study_is_complete_and_tells_its_settings(saved):
     assert saved["accuracy"].dropna().between(0, 1).all()
 
 
+def alone(rho, seed, lr, threshold, steps):
+    """Train one network of the study by itself, in plain PyTorch; loss and norm of each step."""
+    task = TemporalOrder(TEMPORAL_ORDER["seq_len"])
+    rnn = make_elman(TEMPORAL_ORDER["hidden_size"], rho, input_size=6, seed=seed)
+    model = SequenceModel(rnn, 4, seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    losses, norms = [], []
+    loader = batches(task, TEMPORAL_ORDER["batch_size"], seed=seed)
+    for x, target in itertools.islice(loader, steps):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        limit = math.inf if threshold is None else threshold
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), limit).item())
+        losses.append(loss.item())
+        optimizer.step()
+    x, target = task.batch(TEMPORAL_ORDER["test_size"], generator(0, "test"))
+    accuracy = (model(x).argmax(-1) == target).double().mean().item()
+    return np.array(losses), np.array(norms), accuracy, spectral_radius(rnn.weight_hh_l0).item()
+
+
 @pytest.mark.parametrize("variant", TEMPORAL_ORDER_VARIANTS)
-def test_the_first_steps_of_a_run_are_those_that_were_saved(saved, variant):
-    rho, seed = 1.2, 3
-    again = temporal_order_run(rho, seed, steps=200, **TEMPORAL_ORDER_VARIANTS[variant])
-    run = saved[(saved["variant"] == variant) & (saved["rho"] == rho) & (saved["seed"] == seed)]
-    assert again["step"].tolist() == run["step"].tolist()[:2] == [100, 200]
+def test_runs_are_those_of_networks_trained_alone(variant):
+    table = temporal_order_study([0.9], [3], steps=130, progress=False)
+    run = table[table["variant"] == variant]
+    losses, norms, accuracy, radius = alone(0.9, 3, **TEMPORAL_ORDER_VARIANTS[variant], steps=130)
+    assert run["step"].tolist() == [100, 130]
+    assert set(run["status"]) == {"finished"}
+    np.testing.assert_allclose(run["loss"], [losses[:100].mean(), losses[100:].mean()], rtol=1e-4)
+    np.testing.assert_allclose(run["grad_norm"], [norms[:100].max(), norms[100:].max()], rtol=1e-3)
+    assert run["accuracy"].iloc[-1] == pytest.approx(accuracy, abs=0.002)
+    assert run["final_rho"].to_numpy() == pytest.approx(radius, rel=1e-4)
+
+
+def test_the_first_steps_of_a_study_are_those_that_were_saved(saved):
+    again = temporal_order_study([1.2], [3], steps=200, progress=False)
+    assert set(again["step"]) == {100, 200}
+    run = saved[(saved["rho"] == 1.2) & (saved["seed"] == 3) & (saved["step"] <= 200)]
+    both = again.merge(run, on=["variant", "rho", "seed", "step"], suffixes=("", "_saved"))
+    assert len(both) == 2 * len(TEMPORAL_ORDER_VARIANTS)
     # An explosion multiplies rounding, which differs from machine to machine.
-    np.testing.assert_allclose(again["loss"], run["loss"][:2], rtol=0.01)
-    np.testing.assert_allclose(again["accuracy"], run["accuracy"][:2], atol=0.05)
+    np.testing.assert_allclose(both["loss"], both["loss_saved"], rtol=0.01)
+    np.testing.assert_allclose(both["accuracy"], both["accuracy_saved"], atol=0.05)
 
 
-def test_a_run_is_summed_up_every_100_steps():
-    table = temporal_order_run(0.5, 0, lr=0.1, threshold=1.0, steps=130)
-    assert table["step"].tolist() == [100, 130]
-    assert set(table["status"]) == {"finished"}
-    assert table["loss"].to_numpy() == pytest.approx(math.log(4), abs=0.1)
+def test_a_run_that_diverges_ends_there(monkeypatch):
+    lr = {"lr": 1e45, "threshold": None}
+    variants = {"no clipping": lr, "clip at norm 1": {"lr": 0.1, "threshold": 1.0}}
+    monkeypatch.setattr(experiments, "TEMPORAL_ORDER_VARIANTS", variants)
+    table = temporal_order_study([1.0], [0, 1], steps=120, progress=False)
+    for (variant, _), run in table.groupby(["variant", "seed"]):
+        if variant == "clip at norm 1":
+            assert run["step"].tolist() == [100, 120]
+            assert set(run["status"]) == {"finished"}
+            assert run["final_rho"].notna().all()
+        else:
+            assert run["step"].tolist() == [2]
+            assert set(run["status"]) == {"diverged"}
+            assert run["final_rho"].isna().all()  # the first step left float range
 
 
 def test_a_study_runs_every_variant_from_every_seed():
@@ -123,7 +172,7 @@ def test_main_saves_the_study_with_its_settings(tmp_path, monkeypatch):
     for module in (datasets, results):
         monkeypatch.setattr(module, "data_folder", lambda: copy)
     short = temporal_order_study([1.0], [0], steps=1, progress=False)
-    monkeypatch.setattr(experiments, "temporal_order_study", lambda: short)  # else 20 minutes
+    monkeypatch.setattr(experiments, "temporal_order_study", lambda: short)  # else minutes
     experiments.main()
     table = load_results("temporal_order")
     pd.testing.assert_frame_equal(table, short, check_dtype=False, rtol=1e-5)

@@ -16,6 +16,7 @@ case "$*" in
     "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     *--index-url*) exit ${NO_TORCH_INDEX:-0} ;;
     *"--target .colab"*) mkdir .colab ;;
+    *"--target .bench"*) mkdir .bench ;;
 esac
 """
 
@@ -84,6 +85,18 @@ def test_test_sets_up_the_rest_once(project):
     assert calls[5:] == ["-m pytest -k gates"]
     again, _ = project.make("test")
     assert again == ["-m pytest"]
+
+
+def test_bench_installs_what_it_compares_with_in_a_folder_of_its_own(project):
+    calls, ran = project.make("bench")
+    assert ran.returncode == 0, ran.stderr
+    (installed,) = [call for call in calls if "requirements-bench.txt" in call]
+    assert "--no-deps --target .bench" in installed
+    names = ["analyses", "replicas", "experiments", "slider", "chapters"]
+    measured = [f"-m benchmarks.{name}" for name in names]
+    assert calls[-5:] == measured
+    again, _ = project.make("bench")
+    assert again == measured
 
 
 def test_changed_requirements_are_installed(project):

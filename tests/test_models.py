@@ -79,6 +79,35 @@ def test_every_activation_is_the_loop_in_numpy(nonlinearity, batch_first, batche
     assert_close(last, torch.from_numpy(h)[None] if batched else torch.from_numpy(h)[None, 0])
 
 
+@pytest.mark.parametrize("nonlinearity", ACTIVATIONS)
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_learned_initial_state_is_the_same_as_passing_it(nonlinearity, batch_first, batched):
+    rnn = ElmanRNN(
+        2, 4, nonlinearity=nonlinearity, batch_first=batch_first, initial_state="learned"
+    )
+    learned = rnn.get_parameter("h0")
+    assert learned.tolist() == [[[0] * 4]]
+    nn.init.uniform_(learned, 0.1, 1)
+    plain = ElmanRNN(2, 4, nonlinearity=nonlinearity, batch_first=batch_first)
+    weights = {name: value for name, value in rnn.state_dict().items() if name != "h0"}
+    plain.load_state_dict(weights, strict=True)
+    x = torch.randn(6, 3, 2) if batched else torch.randn(6, 2)
+    h0 = learned.detach().clone()
+    B = x.shape[0 if batch_first else 1]
+    h0 = (h0.expand(-1, B, -1).contiguous() if batched else h0[0]).requires_grad_()
+    (output, last), (expected, expected_last) = rnn(x), plain(x, h0)
+    assert torch.equal(output, expected)
+    assert torch.equal(last, expected_last)
+    assert not torch.equal(output, plain(x)[0])
+    output.square().sum().backward()
+    expected.square().sum().backward()
+    assert learned.grad is not None
+    assert h0.grad is not None
+    assert_close(learned.grad.sum(1), h0.grad.sum(1) if batched else h0.grad)
+    assert f"initial_state={rnn.initial_state}" in repr(rnn)
+
+
 def test_a_sigmoid_network_is_a_tanh_network_with_a_quarter_of_the_weights():
     # sigmoid(a) = (1 + tanh(a / 2)) / 2, so u = 2h - 1 follows tanh(W_ih x / 2 + W_hh u / 4 + ...)
     ours = make_elman(8, 6.0, activation="sigmoid", input_size=2, dtype=DOUBLE)

@@ -75,6 +75,14 @@ def test_a_developer_gets_what_a_learner_gets():
     assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
 
+def test_what_only_the_benchmarks_need_is_pinned_and_gets_a_reason_each():
+    lines = (ROOT / "requirements-bench.txt").read_text().splitlines()
+    assert {"jax", "keras"} <= pins("requirements-bench.txt").keys()
+    assert all("#" in line for line in lines if line)
+    others = pins("requirements.txt").keys() | pins("requirements-dev.txt").keys()
+    assert pins("requirements-bench.txt").keys().isdisjoint(others)
+
+
 def test_conda_installs_the_same():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip, from_pip = environment["dependencies"]

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+import teachkit as tk
 from teachkit import unroll as module
+from teachkit.initial_states import LearnedState
 from teachkit.models import ACTIVATIONS, ElmanRNN, SequenceModel
 from teachkit.unroll import activation_of, check_layer, unroll
 
@@ -101,6 +103,64 @@ def test_the_step_works_on_one_vector(rnn):
         assert_close(h, trace.h[1][1])
         if trace.c is not None:
             assert_close(c, trace.c[1][1])
+
+
+STARTS = ["noisy", "learned", "learned+noisy", "adaptive", LearnedState(c0=False, layers=(0,))]
+
+
+@pytest.mark.parametrize("kind", [tk.LSTM, tk.GRU, tk.RNN, tk.ElmanRNN])
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"num_layers": 2}])
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("initial_state", STARTS, ids=str)
+def test_a_drop_in_starts_at_its_own_initial_state_without_noise(
+    kind, options, batched, initial_state
+):
+    rnn = kind(SIZE, H, dtype=DOUBLE, initial_state=initial_state, **options)
+    for state in tk.initial_state_parameters(rnn):
+        nn.init.normal_(state)
+    x, other = inputs(rnn, batched)
+    expected = copy.deepcopy(rnn).eval()(x)[0]
+    assert rnn.training
+    assert_close(unroll(rnn, x).outputs, expected)
+    found = tk.gradient_through_time(rnn, x, loss=lambda outputs: outputs.square().sum())
+    assert found.loss == pytest.approx(expected.square().sum().item())
+    plain = unroll(rnn, x, other).outputs  # a state that is passed goes before
+    assert_close(plain, copy.deepcopy(rnn).eval()(x, other)[0])
+    learned = [p for p in tk.initial_state_parameters(rnn) if (p != 0).any()]
+    assert bool(learned) == ("earned" in str(initial_state))
+    zero = tuple(0 * s for s in other) if isinstance(other, tuple) else 0 * other
+    assert torch.allclose(expected, unroll(rnn, x, zero).outputs) != bool(learned)
+
+
+def test_the_gradient_reaches_the_learned_state():
+    rnn = tk.GRU(SIZE, H, dtype=DOUBLE, initial_state=LearnedState(init_std=1.0))
+    x, _ = inputs(rnn, batched=False)
+    rnn(x)[0][-1].sum().backward()
+    found = tk.gradient_through_time(rnn, x)
+    assert found.dL_dh0 == pytest.approx(rnn.h0.grad.norm().item())
+    assert rnn.h0.requires_grad
+    assert_close(found.h[0], rnn.h0.detach()[0])
+
+
+def test_a_carried_state_is_where_it_starts():
+    rnn = tk.LSTM(SIZE, H, dtype=DOUBLE, initial_state="carried")
+    x, _ = inputs(rnn)
+    _, carried = rnn(x)
+    expected = copy.deepcopy(rnn)(x, carried)[0]
+    assert_close(unroll(rnn, x).outputs, expected)
+    assert_close(unroll(rnn, x).outputs, expected)  # to look does not carry it on
+    with pytest.raises(ValueError, match="the batch size of the carried state, 2, but 1 was given"):
+        unroll(rnn, x[:, :1])
+
+
+def test_a_gradient_map_starts_there_too():
+    rnn = tk.RNN(SIZE, H, dtype=DOUBLE, initial_state=LearnedState(init_std=1.0))
+    rnn = tk.initialize(rnn, "gaussian", rho=1.0)
+    x, _ = inputs(rnn)
+    found = tk.dynamics.gradient_map(rnn, [0.5, 1.0], x)
+    assert_close(found[1], tk.gradient_through_time(rnn, x).growth, rtol=1e-6, atol=0)
+    own = rnn.h0.detach().expand(-1, B, -1)
+    assert_close(found, tk.dynamics.gradient_map(rnn, [0.5, 1.0], x, own))
 
 
 def test_dropout_between_layers_is_left_out():

@@ -307,29 +307,28 @@ CLAIMS = [
     ),
     ("04", "$\\ln 4 = 1.386$", lambda: tk.TemporalOrder().chance, 1.3855, 1.3865),
     ("04", "From `rho = 0.5` nothing does", lambda: sum(solved(v, 0.5) for v in VARIANTS), 0, 0),
-    ("04", "2 of 16 at 0.8, 8 at 0.9", lambda: solved(CLIP, 0.8), 2, 2),
-    ("04", "2 of 16 at 0.8, 8 at 0.9", lambda: solved(CLIP, 0.9), 8, 8),
-    ("04", "12, 14 and 15 at 1, 1.2 and 1.5", lambda: solved(CLIP, 1.0), 12, 12),
-    ("04", "12, 14 and 15 at 1, 1.2 and 1.5", lambda: solved(CLIP, 1.2), 14, 14),
-    ("04", "12, 14 and 15 at 1, 1.2 and 1.5", lambda: solved(CLIP, 1.5), 15, 15),
-    ("04", "At 2 it is 2, at 3 none", lambda: solved(CLIP, 2.0), 2, 2),
-    ("04", "At 2 it is 2, at 3 none", lambda: solved(CLIP, 3.0), 0, 0),
+    ("04", "2 of 16 at 0.8, 7 at 0.9", lambda: solved(CLIP, 0.8), 2, 2),
+    ("04", "2 of 16 at 0.8, 7 at 0.9", lambda: solved(CLIP, 0.9), 7, 7),
+    ("04", "11, 14 and 15 at 1, 1.2 and 1.5", lambda: solved(CLIP, 1.0), 11, 11),
+    ("04", "11, 14 and 15 at 1, 1.2 and 1.5", lambda: solved(CLIP, 1.2), 14, 14),
+    ("04", "11, 14 and 15 at 1, 1.2 and 1.5", lambda: solved(CLIP, 1.5), 15, 15),
+    ("04", "At 2 it is 4, at 3 none", lambda: solved(CLIP, 2.0), 4, 4),
+    ("04", "At 2 it is 4, at 3 none", lambda: solved(CLIP, 3.0), 0, 0),
     ("04", "no unclipped run solves the task", lambda: sum(solved(PLAIN, r) for r in RHOS), 0, 0),
-    ("04", "9 at `rho = 1.2`", lambda: solved(SMALL, 1.2), 9, 9),
-    ("04", "8 at 1.5", lambda: solved(SMALL, 1.5), 8, 8),
-    ("04", "at most 9 at the best", lambda: max(solved(SMALL, r) for r in RHOS), 9, 9),
+    ("04", "7 at `rho = 1.2`", lambda: solved(SMALL, 1.2), 7, 7),
+    ("04", "7 at 1.5", lambda: solved(SMALL, 1.5), 7, 7),
+    ("04", "at most 7 at the best", lambda: max(solved(SMALL, r) for r in RHOS), 7, 7),
     (
         "04",
-        "12 to 15 of 16 runs solved",
+        "11 to 15 of 16 runs solved",
         lambda: min(solved(CLIP, r) for r in (1.0, 1.2, 1.5)),
-        12,
-        12,
+        11,
+        11,
     ),
     ("04", "15 of 16 end above 1", lambda: ends_above_1(CLIP, 0.8), 15, 15),
     ("04", "at 1.6 on average", lambda: final_rho(CLIP, 0.8), 1.55, 1.65),
     ("04", "reach about 60 (the median)", lambda: largest_norms(CLIP, 0.8).median(), 50, 70),
-    ("04", "in one of them 4,300", lambda: largest_norms(CLIP, 0.8).max(), 4250, 4350),
-    ("04", "in one of them 4,300", lambda: largest_norms(CLIP, 0.8).nlargest(2).iloc[1], 0, 1000),
+    ("04", "and up to 210", lambda: largest_norms(CLIP, 0.8).max(), 205, 215),
     ("04", "start at 0.5 learn nothing and stay", lambda: final_rho(CLIP, 0.5), 0.44, 0.56),
     ("04", "end about 4 times lower", drawn_below_the_power, 3.5, 5),
 ]
@@ -361,10 +360,12 @@ def test_claim(chapter, words, measure, low, high):
     assert low <= float(measure()) <= high
 
 
-def test_clipping_beats_the_small_step_at_every_radius_that_learns():
+def test_clipping_is_ahead_of_the_small_step_from_08_to_15():
     difference = paired_difference(tk.load_results("temporal_order"), CLIP, SMALL)
-    learns = difference[difference["rho"].between(0.8, 2.0)]
-    assert (learns["low"] > 0).all()
+    ahead = difference[difference["low"] > 0]["rho"]
+    assert set(ahead) >= {0.8, 0.9, 1.0, 1.2, 1.5}
+    at_2 = difference[difference["rho"] == 2.0]
+    assert at_2["low"].item() < 0 < at_2["high"].item()
 
 
 def test_a_normal_sigmoid_network_cannot_explode_below_4():

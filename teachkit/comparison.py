@@ -1,0 +1,325 @@
+"""Variants of a network on one task, from many seeds, trained side by side.
+
+Every seed sets the weights and the batches, and every variant sees the same ones: comparisons are
+paired, and `statistics` draws its intervals from the pairs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import platform
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .device import choose_device, generator
+from .errors import bad, check_choice, check_count
+from .initial_states import CarriedState, make_initial_state
+from .plans import Plan
+from .replicas import Replicas, StepRecord
+from .stacks import States
+from .tasks import TASKS, Task, make_task
+from .variants import Variant, make_variants
+
+LONGEST_BY_TIME = 100  # steps of a sequence up to which the loss is told by time step
+STREAMS = 4  # in which the held-out part of a series is read
+
+
+def compare(
+    task: Task | str,
+    variants: Mapping[str, Mapping[str, Any]],
+    *,
+    seeds: int | Iterable[int] = 16,
+    steps: int = 500,
+    batch_size: int = 32,
+    score_every: int | None = None,
+    test_size: int = 500,
+    stream: bool = False,
+    device: str | torch.device | None = "cpu",
+    workers: int | None = None,
+    plan: Plan | None = None,
+    progress: bool = True,
+    stop: threading.Event | None = None,
+    **common: Any,
+) -> pd.DataFrame:
+    """Train every variant from every seed on a task, in one pass, and return a tidy table.
+
+    task: of `tasks`, or its name. variants: {name: settings}, the settings of `variants.Variant`
+    that differ; those in `common` are the same for all. seeds: how many, or which. score_every:
+    steps between two measurements; None is a twentieth of `steps`. test_size: held-out sequences.
+    stream: train on consecutive windows of a long series (truncated backpropagation) instead of
+    windows at random places: a "carried" state needs that. device: None takes a GPU if there is
+    one. workers, plan: as of `Replicas`.
+
+    The table has the columns variant, seed, step, metric and value. Metrics: "loss" (mean of the
+    training batches since the last measurement), "grad_norm" (their largest), "clipped" (share of
+    the steps), "diverged" (0 or 1), "test_loss" and "score" on held-out sequences, each begun from
+    the variant's own initial state; where the task has an output at each step also "test_loss@t",
+    by the steps since that state; and in a stream "stream_loss" on the held-out part read on and
+    on, the state carried. After a divergence all but "diverged" are NaN. The
+    settings, versions and device stand in `.attrs`; `attrs["status"]` is "finished", or "stopped"
+    or "interrupted" where `stop` or the notebook's stop button ended it: then the table holds what
+    was done. Raises `ValueError` for bad settings. Used from chapter 03 on.
+
+    >>> states = {"zero": {}, "learned": {"initial_state": "learned"}}
+    >>> table = compare("names", states, seeds=2, steps=2, cell="gru", progress=False)
+    >>> table["variant"].unique().tolist()
+    ['zero', 'learned']
+    """
+    from tqdm.auto import tqdm
+
+    steps = check_count("steps", steps)
+    every = max(1, steps // 20) if score_every is None else check_count("score_every", score_every)
+    comparison = Comparison(
+        task,
+        variants,
+        seeds=seeds,
+        batch_size=batch_size,
+        test_size=test_size,
+        stream=stream,
+        device=device,
+        workers=workers,
+        plan=plan,
+        **common,
+    )
+    comparison.measure()
+    with tqdm(total=steps, disable=not progress, leave=False, unit="step") as bar:
+        try:
+            while comparison.steps < steps:
+                if stop is not None and stop.is_set():
+                    comparison.status = "stopped"
+                    break
+                comparison.step()
+                bar.update()
+                if comparison.steps % every == 0:
+                    comparison.measure()
+        except KeyboardInterrupt:
+            comparison.status = "interrupted"
+    if comparison.status == "running":
+        comparison.status = "finished"
+    comparison.measure()
+    table = comparison.table()
+    table.attrs["score_every"] = every
+    return table
+
+
+class Comparison:
+    """An experiment under way: `compare` drives one to its end, a lab draws it while it grows.
+
+    Arguments are those of `compare`.
+    """
+
+    def __init__(
+        self,
+        task: Task | str,
+        variants: Mapping[str, Mapping[str, Any]],
+        *,
+        seeds: int | Iterable[int] = 16,
+        batch_size: int = 32,
+        test_size: int = 500,
+        stream: bool = False,
+        device: str | torch.device | None = "cpu",
+        workers: int | None = None,
+        plan: Plan | None = None,
+        **common: Any,
+    ) -> None:
+        self.task = _check_task(task)
+        self.seeds = _check_seeds(seeds)
+        self.variants = make_variants(variants, common)
+        self.batch_size = check_count("batch_size", batch_size)
+        self.test_size = check_count("test_size", test_size)
+        if stream and not hasattr(self.task, "stream"):
+            raise bad("task", self.task, "a long series where stream=True")
+        for name, variant in self.variants.items():
+            if not stream and isinstance(make_initial_state(variant.initial_state), CarriedState):
+                raise bad("stream", stream, f"True, for variant {name!r} carries its state on")
+        self.stream = stream
+        self.device = choose_device(device)
+        self._batches = [self._loader(seed) for seed in self.seeds]
+        self._test = self.task.held_out(self.test_size)
+        self._groups = [
+            _Group(named, self.task, self.seeds, self.device, workers, plan)
+            for named in _by_architecture(self.variants)
+        ]
+        self._records: list[list[StepRecord]] = [[] for _ in self._groups]
+        self._rows: list[tuple[int, str, np.ndarray]] = []
+        self._begun = time.perf_counter()
+        self.steps = 0
+        self.status = "running"
+
+    def step(self) -> None:
+        """Train every replica by one step."""
+        drawn = [next(batches) for batches in self._batches]
+        x, target = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
+        done = [group.step(x, target, self.task) for group in self._groups]
+        for records, record in zip(self._records, done, strict=True):
+            records.append(record)
+        self.steps += 1
+
+    def measure(self) -> None:
+        """Add a row a metric to the table, unless nothing was trained since the last."""
+        if self._rows and self._rows[-1][0] == self.steps:
+            return
+        measured: list[dict[str, np.ndarray]] = []
+        for group, records in zip(self._groups, self._records, strict=True):
+            values = _training_metrics(records) | group.measure(*self._test, self.task)
+            if self.stream:
+                values["stream_loss"] = group.read(self.task, self.test_size)
+            diverged = (group.replicas.diverged >= 0).numpy()
+            for found in values.values():
+                found[diverged] = np.nan
+            measured.append(values | {"diverged": diverged.astype(float)})
+        for metric in measured[0]:
+            parts = [metrics[metric] for metrics in measured]
+            self._rows.append((self.steps, metric, np.concatenate(parts)))
+        for records in self._records:  # not before: an interrupt may come while it is measured
+            records.clear()
+
+    def table(self) -> pd.DataFrame:
+        """Return what was measured so far: columns variant, seed, step, metric and value."""
+        names = [name for group in self._groups for name in group.names for _ in self.seeds]
+        seeds = [seed for group in self._groups for _ in group.names for seed in self.seeds]
+        order = {name: n for n, name in enumerate(self.variants)}
+        frames = [
+            pd.DataFrame(
+                {"variant": names, "seed": seeds, "step": step, "metric": metric, "value": values}
+            )
+            for step, metric, values in self._rows
+        ]
+        table = pd.concat(frames, ignore_index=True)
+        rank = table["variant"].map(order)
+        table = table.iloc[np.lexsort((table.index, table["seed"], rank))].reset_index(drop=True)
+        table.attrs.update(self.settings())
+        return table
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything needed to run the experiment again, as JSON can hold it."""
+        return {
+            "task": repr(self.task),
+            "variants": {name: variant.describe() for name, variant in self.variants.items()},
+            "seeds": self.seeds,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "test_size": self.test_size,
+            "stream": self.stream,
+            "status": self.status,
+            "seconds": round(time.perf_counter() - self._begun, 1),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "device": f"{self.device} ({platform.machine()})",
+        }
+
+    def _loader(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        numbers = generator(seed, "batches")
+        if self.stream:
+            return self.task.stream(self.batch_size, numbers)  # type: ignore[attr-defined]
+        return iter(lambda: self.task.batch(self.batch_size, numbers), None)
+
+
+class _Group:
+    """Variants of one architecture, each from every seed, as one stack: variant by variant."""
+
+    def __init__(
+        self,
+        variants: Mapping[str, Variant],
+        task: Task,
+        seeds: list[int],
+        device: torch.device,
+        workers: int | None,
+        plan: Plan | None,
+    ) -> None:
+        self.names = list(variants)
+        each = [(variant, seed) for variant in variants.values() for seed in seeds]
+        self.replicas = Replicas(
+            [variant.model(task, seed).to(device) for variant, seed in each],
+            optimizer=[variant.optimizer for variant, _ in each],
+            lr=[variant.lr for variant, _ in each],
+            clipper=[variant.clipper for variant, _ in each],
+            seeds=[seed for _, seed in each],
+            workers=workers,
+            plan=plan,
+        )
+
+    def step(self, x: Tensor, target: Tensor, task: Task) -> StepRecord:
+        """Train on the batches of the seeds, (seeds, ...), the same for all variants."""
+        count = len(self.names)
+        x, target = (v.repeat(count, *[1] * (v.ndim - 1)) for v in (x, target))
+        return self.replicas.step(x, target, task.loss)
+
+    def measure(self, x: Tensor, target: Tensor, task: Task) -> dict[str, np.ndarray]:
+        """Measure on the held-out sequences."""
+        measures: dict[str, Any] = {"test_loss": task.loss, "score": task.score}
+        if task.every_step and task.seq_len <= LONGEST_BY_TIME:
+            measures["by_time"] = task.step_losses
+        found, _ = self.replicas.measure(x[None], target[None], measures)
+        values = {name: _numbers(value) for name, value in found.items()}
+        for t, losses in enumerate(values.pop("by_time", np.empty((0, 0))).T, start=1):
+            values[f"test_loss@{t}"] = losses
+        return values
+
+    def read(self, task: Any, test_size: int) -> np.ndarray:
+        """Return the mean loss on the held-out series, read on and on in parallel streams."""
+        losses: list[np.ndarray] = []
+        states: States | None = None
+        windows = _held_out_stream(task)
+        for x, target in itertools.islice(windows, max(1, test_size // STREAMS)):
+            found, states = self.replicas.measure(
+                x[None], target[None], {"loss": task.loss}, states
+            )
+            losses.append(_numbers(found["loss"]))
+        return np.mean(losses, axis=0)
+
+
+def _held_out_stream(task: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Read the held-out part in parallel streams, fewer where it is short."""
+    for count in range(STREAMS, 1, -1):
+        with contextlib.suppress(ValueError):
+            return task.held_out_stream(count)
+    return task.held_out_stream(1)
+
+
+def _check_task(task: Any) -> Task:
+    if isinstance(task, str):
+        check_choice("task", task, TASKS)
+        return make_task(task)
+    if not hasattr(task, "held_out"):
+        raise bad("task", task, "a task, or the name of one")
+    return task
+
+
+def _check_seeds(seeds: int | Iterable[int]) -> list[int]:
+    if not isinstance(seeds, Iterable):
+        return list(range(check_count("seeds", seeds)))
+    found = [check_count("seeds", seed, low=0) for seed in seeds]
+    if not found or len(set(found)) < len(found):
+        raise bad("seeds", found, "a number of seeds, or different whole numbers")
+    return found
+
+
+def _by_architecture(variants: Mapping[str, Variant]) -> list[dict[str, Variant]]:
+    groups: dict[Any, dict[str, Variant]] = {}
+    for name, variant in variants.items():
+        groups.setdefault(variant.architecture, {})[name] = variant
+    return list(groups.values())
+
+
+def _training_metrics(records: list[StepRecord]) -> dict[str, np.ndarray]:
+    """Summarise training since the last measurement; there is nothing before the first step."""
+    if not records:
+        return {}
+    return {
+        "loss": _numbers(torch.stack([record.loss for record in records]).mean(0)),
+        "grad_norm": _numbers(torch.stack([r.grad_norm for r in records]).max(0).values),
+        "clipped": _numbers(torch.stack([r.clipped for r in records]).double().mean(0)),
+    }
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()

@@ -1,0 +1,131 @@
+"""What an experiment varies: everything about one network but its seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .clipping import Clipper
+from .device import generator
+from .drop_ins import GRU, LSTM
+from .errors import bad, check_choice, check_count, check_number
+from .gates import set_forget_bias
+from .initial_states import InitialState, make_initial_state
+from .initializers import SCHEMES, initialize
+from .models import ACTIVATIONS, ElmanRNN, SequenceModel
+from .optimizers import OPTIMIZERS
+from .tasks import Task
+
+CELLS = ("lstm", "gru", "rnn")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to make and train a network; every seed of it is a replica.
+
+    cell: "lstm", "gru" or "rnn". nonlinearity: of an "rnn". initial_state: as of the drop-ins.
+    initializer: a scheme of `initializers`, a function like them, or a dict of "scheme" and its
+    options. forget_bias: of an LSTM, set after the scheme; None leaves it. optimizer: "sgd", "adam"
+    or a function of (parameters, lr=...). Raises `ValueError` for bad settings.
+
+    >>> Variant(cell="rnn", initializer={"scheme": "gaussian", "rho": 1.2}).lr
+    0.003
+    """
+
+    cell: str = "lstm"
+    hidden_size: int = 32
+    nonlinearity: str = "tanh"
+    initial_state: str | InitialState = "zero"
+    initializer: str | Callable[..., None] | Mapping[str, Any] = "torch"
+    forget_bias: float | None = None
+    optimizer: str | Callable[..., torch.optim.Optimizer] = "adam"
+    lr: float = 3e-3
+    clipper: Clipper | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("cell", self.cell, CELLS)
+        set_field = functools.partial(object.__setattr__, self)  # frozen for everyone else
+        set_field("hidden_size", check_count("hidden_size", self.hidden_size))
+        check_choice("nonlinearity", self.nonlinearity, ACTIVATIONS)
+        if self.cell != "rnn" and self.nonlinearity != "tanh":
+            raise bad("nonlinearity", self.nonlinearity, f"'tanh' for a cell={self.cell!r}")
+        make_initial_state(self.initial_state)
+        scheme, _ = self._scheme()
+        if not callable(scheme):
+            check_choice("initializer", scheme, SCHEMES)
+        if self.forget_bias is not None:
+            set_field("forget_bias", check_number("forget_bias", self.forget_bias))
+            if self.cell != "lstm":
+                raise bad("forget_bias", self.forget_bias, f"None for a cell={self.cell!r}")
+        if not callable(self.optimizer):
+            check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        set_field("lr", check_number("lr", self.lr, low=0))
+        if self.clipper is not None and not isinstance(self.clipper, Clipper):
+            raise bad("clipper", self.clipper, "a Clipper or None")
+
+    @property
+    def architecture(self) -> tuple[str, int, str]:
+        """What variants must share to be trained in one stack."""
+        return self.cell, self.hidden_size, self.nonlinearity if self.cell == "rnn" else ""
+
+    def model(self, task: Task, seed: int) -> SequenceModel:
+        """Make the network of one seed for a task; variants of a seed share random numbers."""
+        kinds: dict[str, Callable[..., nn.RNNBase]] = {"lstm": LSTM, "gru": GRU, "rnn": ElmanRNN}
+        options: dict[str, Any] = {"initial_state": self.initial_state}
+        if self.cell == "rnn":
+            options["nonlinearity"] = self.nonlinearity
+        with torch.random.fork_rng(devices=[]):  # a learned state may begin at random numbers
+            # of the CPU alone: torch.manual_seed would reach the reader's GPU
+            torch.default_generator.manual_seed(generator(seed, "initial state").initial_seed())
+            rnn = kinds[self.cell](task.input_size, self.hidden_size, **options)
+        scheme, scheme_options = self._scheme()
+        initialize(rnn, scheme, generator=generator(seed, "weights"), **scheme_options)
+        if self.forget_bias is not None:
+            set_forget_bias(rnn, self.forget_bias)
+        return SequenceModel(rnn, task.output_size, every_step=task.every_step, seed=seed)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as what JSON can hold."""
+        plain = (str, int, float, type(None))
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: v if isinstance(v, plain) else _text(v) for k, v in values.items()}
+
+    def _scheme(self) -> tuple[Any, dict[str, Any]]:
+        if not isinstance(self.initializer, Mapping):
+            return self.initializer, {}
+        options = dict(self.initializer)
+        if "scheme" not in options:
+            raise bad("initializer", self.initializer, 'a scheme, or a dict with a "scheme"')
+        return options.pop("scheme"), options
+
+
+def _text(value: Any) -> str:
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def make_variants(
+    variants: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any]
+) -> dict[str, Variant]:
+    """Make the variants of an experiment from what they differ in and what they have in common.
+
+    Raises `ValueError` for an unknown setting, and for no variant at all.
+    """
+    if not isinstance(variants, Mapping) or not variants:
+        raise bad("variants", variants, "a dict of one or more: {name: {setting: value}}")
+    known = [field.name for field in dataclasses.fields(Variant)]
+    made = {}
+    for name, settings in variants.items():
+        if not isinstance(name, str):
+            raise bad("variants", name, "named by strings")
+        if not isinstance(settings, Mapping):
+            raise bad(f"variants[{name!r}]", settings, "a dict of settings")
+        for setting in (*common, *settings):
+            check_choice(f"a setting of {name!r}", setting, known)
+        made[name] = Variant(**{**common, **settings})
+    return made
