@@ -6,6 +6,7 @@ last dimension: a gate of one replica is then one contiguous block.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ class Workspace:
             self.dW.baddbmm_(self.S[t], self.D_transposed)
 
 
-class Cell:
+class Cell(abc.ABC):
     """What to do at each step. PyTorch's rows (gates * H) stand in `blocks` blocks of H.
 
     scales: factors of the blocks, powers of two, with which tanh(a) is 2 sigmoid(2 a) - 1: sigmoid
@@ -99,16 +100,16 @@ class Cell:
     scales: tuple[float, ...] = (1,)
     unscales: tuple[float, ...] = (1,)
 
+    @abc.abstractmethod
     def forward(self, work: Workspace) -> None:
         """Fill the workspace from its first state and its inputs."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def backward(self, work: Workspace, t: int) -> None:
         """Turn `dh` (and `dc`), the gradients of the state after step t, into `D`.
 
         Leaves the gradients of the state before step t in their place, unless that is zero.
         """
-        raise NotImplementedError
 
     def assemble(self, work: Workspace, weights: Sequence[Tensor]) -> None:
         """Make [W_hh, W_ih, b_ih + b_hh], scaled."""
@@ -213,7 +214,7 @@ class _GRU(Cell):
     """Row blocks r, z, W_hn h + b_hn and W_in x + b_in: the reset gate acts on the third only."""
 
     blocks = 4
-    scales, unscales = (1, 1, 2, 2), (1, 1, 1, 1)
+    scales, unscales = (1, 1, 1, 2), (1, 1, 1, 1)
 
     def assemble(self, work: Workspace, weights: Sequence[Tensor]) -> None:
         W_ih, W_hh, *biases = weights
@@ -239,7 +240,7 @@ class _GRU(Cell):
         for t, (Z, r, z, hn, n, h0, h) in enumerate(work.steps):
             work.forward(t)
             Z[:, : 2 * H].sigmoid_()
-            n.addcmul_(r, hn).sigmoid_().mul_(2).sub_(1)
+            n.addcmul_(r, hn, value=2).sigmoid_().mul_(2).sub_(1)
             torch.lerp(n, h0, z, out=h)
 
     def backward(self, work: Workspace, t: int) -> None:
@@ -252,7 +253,7 @@ class _GRU(Cell):
         torch.mul(dh, z, out=spare)
         torch.sub(dh, spare, out=Dn)
         _tanh_backward(Dn, n, grad_input=Dn)
-        torch.mul(Dn, hn, out=Dr).mul_(0.5)  # the third block of Z is scaled by 2
+        torch.mul(Dn, hn, out=Dr)
         torch.mul(Dn, r, out=Dhn)
         gates = work.D[:, : 2 * H]
         _sigmoid_backward(gates, Z[:, : 2 * H], grad_input=gates)

@@ -1,13 +1,11 @@
 """Variants of a network on one task, from many seeds, trained side by side.
 
-Every seed sets the weights and the batches, and every variant sees the same ones: comparisons are
-paired, and `statistics` draws its intervals from the pairs.
+Every seed sets the batches, which are the same for every variant, and the weights, which are the
+same where shapes and initialiser agree. `statistics` draws its intervals from such pairs.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import platform
 import threading
 import time
@@ -21,15 +19,12 @@ from torch import Tensor
 
 from .device import choose_device, generator
 from .errors import bad, check_choice, check_count
+from .groups import Group, by_architecture, training_metrics
 from .initial_states import CarriedState, make_initial_state
 from .plans import Plan
-from .replicas import Replicas, StepRecord
-from .stacks import States
+from .replicas import StepRecord
 from .tasks import TASKS, Task, make_task
-from .variants import Variant, make_variants
-
-LONGEST_BY_TIME = 100  # steps of a sequence up to which the loss is told by time step
-STREAMS = 4  # in which the held-out part of a series is read
+from .variants import make_variants
 
 
 def compare(
@@ -53,20 +48,21 @@ def compare(
 
     task: of `tasks`, or its name. variants: {name: settings}, the settings of `variants.Variant`
     that differ; those in `common` are the same for all. seeds: how many, or which. score_every:
-    steps between two measurements; None is a twentieth of `steps`. test_size: held-out sequences.
-    stream: train on consecutive windows of a long series (truncated backpropagation) instead of
-    windows at random places: a "carried" state needs that. device: None takes a GPU if there is
-    one. workers, plan: as of `Replicas`.
+    steps between two measurements; None is a twentieth of `steps`. test_size: at most so many
+    held-out sequences. stream: train on consecutive windows of a long series (truncated
+    backpropagation) instead of windows at random places: a "carried" state needs that. device: None
+    takes a GPU if there is one. workers, plan: as of `Replicas`.
 
     The table has the columns variant, seed, step, metric and value. Metrics: "loss" (mean of the
     training batches since the last measurement), "grad_norm" (their largest), "clipped" (share of
     the steps), "diverged" (0 or 1), "test_loss" and "score" on held-out sequences, each begun from
     the variant's own initial state; where the task has an output at each step also "test_loss@t",
-    by the steps since that state; and in a stream "stream_loss" on the held-out part read on and
-    on, the state carried. After a divergence all but "diverged" are NaN. The
-    settings, versions and device stand in `.attrs`; `attrs["status"]` is "finished", or "stopped"
-    or "interrupted" where `stop` or the notebook's stop button ended it: then the table holds what
-    was done. Raises `ValueError` for bad settings. Used from chapter 03 on.
+    by the steps since that state; and in a stream "stream_loss" on the first test_size / 4 windows
+    of four streams (fewer where it is short) through the held-out part, the state carried on. After
+    a divergence all but "diverged" are NaN. The settings, versions and device stand in `.attrs`;
+    `attrs["status"]` is "finished", or "stopped" or "interrupted" where `stop` or the notebook's
+    stop button ended it: then the table holds what was done. Raises `ValueError` for bad settings.
+    Used from chapter 03 on.
 
     >>> states = {"zero": {}, "learned": {"initial_state": "learned"}}
     >>> table = compare("names", states, seeds=2, steps=2, cell="gru", progress=False)
@@ -137,6 +133,10 @@ class Comparison:
         self.test_size = check_count("test_size", test_size)
         if stream and not hasattr(self.task, "stream"):
             raise bad("task", self.task, "a long series where stream=True")
+        if stream and getattr(self.task, "train_size", None) is not None:
+            raise bad(
+                "task", self.task, "without a train_size where stream=True: a stream is whole"
+            )
         for name, variant in self.variants.items():
             if not stream and isinstance(make_initial_state(variant.initial_state), CarriedState):
                 raise bad("stream", stream, f"True, for variant {name!r} carries its state on")
@@ -145,11 +145,12 @@ class Comparison:
         self._batches = [self._loader(seed) for seed in self.seeds]
         self._test = self.task.held_out(self.test_size)
         self._groups = [
-            _Group(named, self.task, self.seeds, self.device, workers, plan)
-            for named in _by_architecture(self.variants)
+            Group(named, self.task, self.seeds, self.device, workers, plan)
+            for named in by_architecture(self.variants)
         ]
         self._records: list[list[StepRecord]] = [[] for _ in self._groups]
         self._rows: list[tuple[int, str, np.ndarray]] = []
+        self._whole = True
         self._begun = time.perf_counter()
         self.steps = 0
         self.status = "running"
@@ -158,18 +159,23 @@ class Comparison:
         """Train every replica by one step."""
         drawn = [next(batches) for batches in self._batches]
         x, target = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
+        self._whole = False  # an interrupt here leaves groups at different steps
         done = [group.step(x, target, self.task) for group in self._groups]
+        self._whole = True
         for records, record in zip(self._records, done, strict=True):
             records.append(record)
         self.steps += 1
 
     def measure(self) -> None:
-        """Add a row a metric to the table, unless nothing was trained since the last."""
-        if self._rows and self._rows[-1][0] == self.steps:
+        """Add a row a metric to the table, unless nothing was trained since the last.
+
+        After an interrupt within a step, which the variants may have taken or not, there is none.
+        """
+        if not self._whole or (self._rows and self._rows[-1][0] == self.steps):
             return
         measured: list[dict[str, np.ndarray]] = []
         for group, records in zip(self._groups, self._records, strict=True):
-            values = _training_metrics(records) | group.measure(*self._test, self.task)
+            values = training_metrics(records) | group.measure(*self._test, self.task)
             if self.stream:
                 values["stream_loss"] = group.read(self.task, self.test_size)
             diverged = (group.replicas.diverged >= 0).numpy()
@@ -200,7 +206,7 @@ class Comparison:
         return table
 
     def settings(self) -> dict[str, Any]:
-        """Return everything needed to run the experiment again, as JSON can hold it."""
+        """Return the settings of the experiment as JSON can hold them; functions by their name."""
         return {
             "task": repr(self.task),
             "variants": {name: variant.describe() for name, variant in self.variants.items()},
@@ -211,6 +217,7 @@ class Comparison:
             "stream": self.stream,
             "status": self.status,
             "seconds": round(time.perf_counter() - self._begun, 1),
+            "plans": [str(group.replicas.plan) for group in self._groups],
             "torch": torch.__version__,
             "python": platform.python_version(),
             "device": f"{self.device} ({platform.machine()})",
@@ -223,73 +230,11 @@ class Comparison:
         return iter(lambda: self.task.batch(self.batch_size, numbers), None)
 
 
-class _Group:
-    """Variants of one architecture, each from every seed, as one stack: variant by variant."""
-
-    def __init__(
-        self,
-        variants: Mapping[str, Variant],
-        task: Task,
-        seeds: list[int],
-        device: torch.device,
-        workers: int | None,
-        plan: Plan | None,
-    ) -> None:
-        self.names = list(variants)
-        each = [(variant, seed) for variant in variants.values() for seed in seeds]
-        self.replicas = Replicas(
-            [variant.model(task, seed).to(device) for variant, seed in each],
-            optimizer=[variant.optimizer for variant, _ in each],
-            lr=[variant.lr for variant, _ in each],
-            clipper=[variant.clipper for variant, _ in each],
-            seeds=[seed for _, seed in each],
-            workers=workers,
-            plan=plan,
-        )
-
-    def step(self, x: Tensor, target: Tensor, task: Task) -> StepRecord:
-        """Train on the batches of the seeds, (seeds, ...), the same for all variants."""
-        count = len(self.names)
-        x, target = (v.repeat(count, *[1] * (v.ndim - 1)) for v in (x, target))
-        return self.replicas.step(x, target, task.loss)
-
-    def measure(self, x: Tensor, target: Tensor, task: Task) -> dict[str, np.ndarray]:
-        """Measure on the held-out sequences."""
-        measures: dict[str, Any] = {"test_loss": task.loss, "score": task.score}
-        if task.every_step and task.seq_len <= LONGEST_BY_TIME:
-            measures["by_time"] = task.step_losses
-        found, _ = self.replicas.measure(x[None], target[None], measures)
-        values = {name: _numbers(value) for name, value in found.items()}
-        for t, losses in enumerate(values.pop("by_time", np.empty((0, 0))).T, start=1):
-            values[f"test_loss@{t}"] = losses
-        return values
-
-    def read(self, task: Any, test_size: int) -> np.ndarray:
-        """Return the mean loss on the held-out series, read on and on in parallel streams."""
-        losses: list[np.ndarray] = []
-        states: States | None = None
-        windows = _held_out_stream(task)
-        for x, target in itertools.islice(windows, max(1, test_size // STREAMS)):
-            found, states = self.replicas.measure(
-                x[None], target[None], {"loss": task.loss}, states
-            )
-            losses.append(_numbers(found["loss"]))
-        return np.mean(losses, axis=0)
-
-
-def _held_out_stream(task: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Read the held-out part in parallel streams, fewer where it is short."""
-    for count in range(STREAMS, 1, -1):
-        with contextlib.suppress(ValueError):
-            return task.held_out_stream(count)
-    return task.held_out_stream(1)
-
-
 def _check_task(task: Any) -> Task:
     if isinstance(task, str):
         check_choice("task", task, TASKS)
         return make_task(task)
-    if not hasattr(task, "held_out"):
+    if isinstance(task, type) or not hasattr(task, "held_out"):
         raise bad("task", task, "a task, or the name of one")
     return task
 
@@ -301,25 +246,3 @@ def _check_seeds(seeds: int | Iterable[int]) -> list[int]:
     if not found or len(set(found)) < len(found):
         raise bad("seeds", found, "a number of seeds, or different whole numbers")
     return found
-
-
-def _by_architecture(variants: Mapping[str, Variant]) -> list[dict[str, Variant]]:
-    groups: dict[Any, dict[str, Variant]] = {}
-    for name, variant in variants.items():
-        groups.setdefault(variant.architecture, {})[name] = variant
-    return list(groups.values())
-
-
-def _training_metrics(records: list[StepRecord]) -> dict[str, np.ndarray]:
-    """Summarise training since the last measurement; there is nothing before the first step."""
-    if not records:
-        return {}
-    return {
-        "loss": _numbers(torch.stack([record.loss for record in records]).mean(0)),
-        "grad_norm": _numbers(torch.stack([r.grad_norm for r in records]).max(0).values),
-        "clipped": _numbers(torch.stack([r.clipped for r in records]).double().mean(0)),
-    }
-
-
-def _numbers(values: Tensor) -> np.ndarray:
-    return values.double().cpu().numpy()

@@ -284,7 +284,7 @@ class CarriedState(InitialState):
         if carried.shape[1] != batch_size:
             raise ValueError(
                 f"input must have the batch size of the carried state, {carried.shape[1]}, but "
-                f"{batch_size} was given; reset_state() forgets the carried state."
+                f"{batch_size} was given; reset_state() forgets it, fresh_states sets it aside."
             )
         return carried
 

@@ -186,7 +186,8 @@ class SequenceModel(nn.Module):
 
     Shapes: x (T, B, input_size), or (B, T, input_size) for a `batch_first` layer ->
     (B, output_size), or where `every_step` one output a step, with the leading dimensions of x. The
-    head starts with N(0, 1 / hidden_size) weights from `seed` and zero bias.
+    head starts with N(0, 1 / hidden_size) weights from `seed` and zero bias. The last state of a
+    bidirectional layer is that of the last step, of which its backward half has seen no other.
     """
 
     def __init__(

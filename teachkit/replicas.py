@@ -1,13 +1,15 @@
 """Many copies of one model, each an experiment of its own, trained in one pass.
 
 What is stacked is ordinary: `SequenceModel`s, their initial states, a clipper, an optimiser of
-`torch.optim`. Each replica ends where it would have ended alone.
+`torch.optim`. Each replica ends where it would have ended alone; only dropout between layers draws
+from numbers that all share.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,10 +49,11 @@ class Replicas:
     models: `SequenceModel`s alike in everything but their numbers and their initial state; they are
     copied. Their layer is an nn.LSTM, nn.GRU or nn.RNN, a drop-in of `drop_ins`, or an `ElmanRNN`;
     training takes place on their device. optimizer: "sgd", "adam" or a function of (parameters,
-    lr=...) that treats each number by itself. lr, optimizer and clipper: one for all, or R of them.
-    seeds: of the noise of each replica, 0 to R - 1 by default. workers: threads that train replicas
-    side by side; None measures how many are fastest. plan: how to compute them, if that shall not
-    be measured: plans differ in rounding, which an unstable network makes visible.
+    lr=...) that treats each number by itself (Adafactor and Muon do not); weight decay spares
+    learned states. lr, optimizer and clipper: one for all, or R of them. seeds: of the noise of
+    each replica, 0 to R - 1 by default. workers: threads that train replicas side by side; None
+    measures how many are fastest. plan: how to compute them, if that shall not be measured: plans
+    differ in rounding, which an unstable network makes visible.
 
     A replica whose loss or gradient is not finite has diverged: it stays as it was before that
     step, `diverged` says which step that was (-1: none), and the others go on. Small networks are
@@ -96,7 +99,7 @@ class Replicas:
             (part, self._gradients(part)) for part in _runs(zip(strategies, rules, strict=True))
         ]
         self._optimizers = [
-            optimizers[part.start](self._leaves(part), lr=rates[part.start])
+            optimizers[part.start](self._parameter_groups(part), lr=rates[part.start])
             for part in _runs(zip(optimizers, rates, strict=True))
         ]
         self._carries = any(isinstance(s, CarriedState) for s in strategies)
@@ -263,28 +266,37 @@ class Replicas:
             found += [gradient for _, gradient in block.learned(part)]
         return found
 
-    def _leaves(self, part: slice) -> list[Tensor]:
-        """Return the parameters of some replicas for their optimiser, with their gradients."""
-        pairs = [(self.stack.weights[k][part], g[part]) for k, g in self.stack.gradients.items()]
-        for block in self._blocks:
-            pairs += block.learned(part)
-        leaves = []
-        for values, gradient in pairs:
-            leaf = values.detach().requires_grad_()
-            leaf.grad = gradient
-            leaves.append(leaf)
-        return leaves
+    def _leaves(self, part: slice) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights and the learned states of some replicas, with their gradients."""
+        weights = [(self.stack.weights[k][part], g[part]) for k, g in self.stack.gradients.items()]
+        states = [pair for block in self._blocks for pair in block.learned(part)]
+        return _with_gradients(weights), _with_gradients(states)
+
+    def _parameter_groups(self, part: slice) -> list[dict[str, Any]]:
+        """Return the parameters of some replicas as `learned_states.parameter_groups` does."""
+        weights, states = self._leaves(part)
+        groups: list[dict[str, Any]] = [{"params": weights}]
+        return [*groups, {"params": states, "weight_decay": 0.0}] if states else groups
 
     def _retire(self, finite: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Take out the replicas that diverged; return what has to stay, and its values."""
         self.diverged[(self.diverged < 0) & ~finite] = self.steps
         kept = []
         for replica in (self.diverged >= 0).nonzero().flatten().tolist():
-            for leaf in self._leaves(slice(replica, replica + 1)):
+            for leaf in itertools.chain(*self._leaves(slice(replica, replica + 1))):
                 assert leaf.grad is not None
                 leaf.grad.zero_()  # the optimiser must not remember a NaN
                 kept.append((leaf.detach(), leaf.detach().clone()))
         return kept
+
+
+def _with_gradients(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    leaves = []
+    for values, gradient in pairs:
+        leaf = values.detach().requires_grad_()
+        leaf.grad = gradient
+        leaves.append(leaf)
+    return leaves
 
 
 def _join(parts: Sequence[States]) -> States:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -39,7 +40,7 @@ class _Parts(NamedTuple):
 
 
 def _split(data: _Part, held_out: _Part | None = None) -> _Parts:
-    """Shuffle the sequences, and hold every fifth out unless there is a part for that."""
+    """Shuffle the sequences, and hold a random fifth out unless there is a part for that."""
     order = torch.randperm(data.x.shape[1], generator=generator(0, "held out"))
     if held_out is None:
         count = len(order) // 5
@@ -53,8 +54,9 @@ class _Sequences(Classification):
 
     train_size: int | None
 
+    @abc.abstractmethod
     def _parts(self) -> _Parts:
-        raise NotImplementedError
+        """Return the data; a subclass says which."""
 
     def __post_init__(self) -> None:
         if self.train_size is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -32,12 +33,13 @@ class _Windows:
     seq_len: int
     train_size: int | None
 
+    @abc.abstractmethod
     def _series(self) -> _Series:
-        raise NotImplementedError
+        """Return the data; a subclass says which."""
 
+    @abc.abstractmethod
     def _pair(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """Turn the values of seq_len + 1 steps, (T + 1, B), into input and target."""
-        raise NotImplementedError
 
     def _check(self, longest: int) -> None:
         seq_len = check_count("seq_len", self.seq_len, low=2, high=longest)

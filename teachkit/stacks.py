@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
-from .drop_ins import state_layers, state_sizes
+from .drop_ins import GRU, LSTM, RNN, state_layers, state_sizes
 from .errors import bad
-from .models import SequenceModel
+from .models import ElmanRNN, SequenceModel
 from .plans import Plan, run_jobs
 from .stacked import LONGEST, run_stacked
 
@@ -51,6 +51,9 @@ def _architecture(model: SequenceModel) -> tuple[Hashable, ...]:
     return (cell_kind(rnn), *settings, *head, first.dtype, first.device)
 
 
+LAYERS = (nn.LSTM, nn.GRU, nn.RNN, LSTM, GRU, RNN, ElmanRNN)
+
+
 def _check_plain(model: SequenceModel) -> None:
     """Refuse what a stack would silently train differently."""
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
@@ -58,6 +61,16 @@ def _check_plain(model: SequenceModel) -> None:
         raise ValueError(f"models must train all their parameters, but {frozen[0]} is frozen.")
     if any(is_parametrized(module) for module in model.modules()):
         raise ValueError("models must have plain weights, but one has a parametrization.")
+    parts = {name for name, _ in model.named_children()}
+    own = type(model).forward is SequenceModel.forward and parts == {"rnn", "head"}
+    if not own or type(model.rnn) not in LAYERS:
+        raise bad(
+            "models",
+            f"{type(model).__name__} with {type(model.rnn).__name__}",
+            "SequenceModels of a layer of PyTorch's, a drop-in or an ElmanRNN, as they come",
+        )
+    if type(model.head) is not nn.Linear or model.head.bias is None:
+        raise bad("models", model.head, "SequenceModels whose head is an nn.Linear with a bias")
 
 
 def _weights(model: SequenceModel) -> dict[str, Tensor]:

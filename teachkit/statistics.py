@@ -43,8 +43,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the bias-corrected bootstrap interval for a mean (BCa); NaN for fewer than two.
 
-    Always the same for the same values. Source: Efron, Journal of the American Statistical
-    Association 82 (1987); `scipy.stats.bootstrap`.
+    Too short for few values: with normal ones it held the mean in about 84 % of samples of 5 and
+    90 % of 16, where Student's held it in 95 %. Always the same for the same values. Source: Efron,
+    Journal of the American Statistical Association 82 (1987); `scipy.stats.bootstrap`.
     """
     from scipy import stats
 
@@ -127,7 +128,8 @@ def threshold_between(
     share = check_number("share", share, low=0, high=1)
     check_choice("baseline", baseline, table["variant"].unique())
     first = table.loc[table["metric"] == metric, "step"].min()
-    start, end = (select(table, metric, step)[baseline].mean() for step in (first, None))
+    ends = {step: select(table, metric, step)[baseline] for step in (first, None)}
+    start, end = pd.DataFrame(ends).dropna().mean()  # of the seeds that did not diverge
     return float(start + share * (end - start))
 
 
@@ -136,9 +138,10 @@ def steps_to_threshold(
 ) -> pd.DataFrame:
     """Return how many steps each run takes until its metric is at `threshold` or below.
 
-    Between two measurements the metric is taken as a straight line. Returns columns variant, seed
-    and steps: infinite where the threshold is never reached. `steps_ratio` compares them. Raises
-    `ValueError` for an unknown metric. Taught in chapter 03.
+    metric: one that falls, as losses do. A run that is there at its first measurement has the step
+    of that; between two measurements the metric is taken as a straight line. Returns columns
+    variant, seed and steps: infinite where the threshold is never reached. `steps_ratio` compares
+    them. Raises `ValueError` for an unknown metric. Taught in chapter 03.
     """
     check_choice("metric", metric, table["metric"].unique())
     threshold = check_number("threshold", threshold)
@@ -166,11 +169,12 @@ def steps_ratio(
 
     The columns are those of `paired_differences` with ratio=True; only seeds that reach the
     threshold on both sides make a pair. Raises `ValueError` for an unknown baseline, and for a
-    threshold that a run is at before the first step.
+    threshold that a run is at when it is first measured.
     """
     steps = steps_to_threshold(table, threshold, metric=metric)
-    if (steps["steps"] == 0).any():
-        raise bad("threshold", threshold, "below the metric of every run at step 0")
+    first = table.loc[table["metric"] == metric, "step"].min()
+    if (steps["steps"] <= first).any():
+        raise bad("threshold", threshold, f"below the metric of every run at step {first}")
     wide = steps.pivot(index="seed", columns="variant", values="steps")
     return _compare_pairs(wide[list(steps["variant"].unique())], baseline, ratio=True)
 

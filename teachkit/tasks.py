@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import itertools
 import math
@@ -66,7 +67,7 @@ class Task(Protocol):
 
     @property
     def chance(self) -> float:
-        """The loss of the best guess that ignores the input."""
+        """The loss on the training part of the best guess that ignores the input."""
         ...
 
     @property
@@ -84,7 +85,11 @@ class Task(Protocol):
         ...
 
     def held_out(self, size: int = 1000) -> tuple[Tensor, Tensor]:
-        """Return at most `size` sequences and targets that no batch contains, always the same."""
+        """Return at most `size` sequences and targets for evaluation, always the same.
+
+        They come from a part of the data that batches leave out, or from random numbers of their
+        own. There is no third part: whoever chooses settings by them has chosen on the test set.
+        """
         ...
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
@@ -126,8 +131,9 @@ class _Endless:
 
     train_sequences: ClassVar[None] = None
 
+    @abc.abstractmethod
     def batch(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """Draw inputs (seq_len, batch_size, input_size) and their targets."""
 
     def held_out(self, size: int = 1000) -> tuple[Tensor, Tensor]:
         """Return a batch of `size` from a random stream of its own."""

@@ -32,7 +32,8 @@ class Variant:
     cell: "lstm", "gru" or "rnn". nonlinearity: of an "rnn". initial_state: as of the drop-ins.
     initializer: a scheme of `initializers`, a function like them, or a dict of "scheme" and its
     options. forget_bias: of an LSTM, set after the scheme; None leaves it. optimizer: "sgd", "adam"
-    or a function of (parameters, lr=...). Raises `ValueError` for bad settings.
+    or a function of (parameters, lr=...) that treats each number by itself. Raises `ValueError` for
+    bad settings.
 
     >>> Variant(cell="rnn", initializer={"scheme": "gaussian", "rho": 1.2}).lr
     0.003

@@ -20,8 +20,9 @@ import teachkit as tk
 import teachkit.replicas
 from teachkit import datasets, results
 from teachkit.clipping import Clipper
-from teachkit.comparison import LONGEST_BY_TIME, STREAMS, Comparison, compare
+from teachkit.comparison import Comparison, compare
 from teachkit.device import generator
+from teachkit.groups import LONGEST_BY_TIME, STREAMS
 from teachkit.initial_states import LearnedState
 from teachkit.plans import Plan, choose_plan
 from teachkit.tasks import Forecast, Names, RecallFirst, batches
@@ -557,3 +558,32 @@ def test_a_short_series_is_read_in_fewer_streams():
     task = Forecast(150, "co2")  # too long for four windows of it side by side
     table = compare(task, {"a": {}}, seeds=1, steps=1, stream=True, hidden_size=2, progress=False)
     assert table[table["metric"] == "stream_loss"]["value"].between(0, 10).all()
+
+
+def test_a_stream_is_whole():
+    with pytest.raises(ValueError, match=r"^task must be without a train_size where stream=True"):
+        compare(Forecast(4, train_size=5), {"a": {}}, stream=True, steps=1, progress=False)
+
+
+def test_a_class_of_tasks_is_no_task():
+    with pytest.raises(ValueError, match=r"^task must be a task, or the name of one"):
+        compare(Forecast, {"a": {}}, steps=1, progress=False)  # type: ignore[arg-type]
+
+
+def test_an_interrupt_within_a_step_leaves_no_row_of_it(monkeypatch):
+    both = {"lstm": {}, "gru": {"cell": "gru"}}
+    taken = []
+    step = teachkit.replicas.Replicas.step
+
+    def interrupted(self, *batch):
+        taken.append(self)
+        if len(taken) == 6:  # the third step of the second architecture
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    monkeypatch.setattr(teachkit.replicas.Replicas, "step", interrupted)
+    table = compare(
+        Forecast(4), both, seeds=2, steps=5, score_every=1, hidden_size=2, progress=False
+    )
+    assert table.attrs["status"] == "interrupted"
+    assert table["step"].max() == 2  # the last that all variants took

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import teachkit.replicas
-from teachkit import drop_ins
+from teachkit import drop_ins, learned_states
 from teachkit.clipping import Clipper
 from teachkit.device import generator
 from teachkit.initial_states import CarriedState, LearnedState, NoisyState, make_initial_state
@@ -798,7 +798,7 @@ def test_models_go_in_and_come_out(kind):
     for model, before, after in zip(models, given, out, strict=True):
         assert type(after.rnn) is type(model.rnn)
         assert_close(after.state_dict(), before, rtol=0, atol=0)
-        assert drop_ins.initial_state_parameters(after) == [
+        assert learned_states.initial_state_parameters(after) == [
             p for n, p in after.named_parameters() if n in ("rnn.h0", "rnn.c0")
         ]
         assert after.rnn.initial_state == model.rnn.initial_state
@@ -1040,7 +1040,7 @@ def test_other_layers_cannot_be_stacked():
     class Other(nn.RNNBase):
         pass
 
-    with pytest.raises(ValueError, match=r"^models must be made with an nn\.LSTM, an nn\.GRU"):
+    with pytest.raises(ValueError, match=r"^models must be SequenceModels of a layer of PyTorch"):
         Replicas([SequenceModel(Other("GRU", 1, 2), 1)])
 
 
@@ -1108,3 +1108,42 @@ def test_what_a_stack_would_train_differently_is_refused():
         Replicas([spectral])
     with pytest.raises(ValueError, match=r"^plan must be a Plan or None, but 'fast' was given"):
         Replicas([SequenceModel(nn.GRU(1, 3), 1)], plan="fast")  # type: ignore[arg-type]
+
+
+def test_models_that_compute_something_else_are_refused():
+    class Twice(SequenceModel):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    class Louder(nn.LSTM):
+        pass
+
+    more = SequenceModel(nn.GRU(1, 3), 1)
+    more.dropout = nn.Dropout(0.5)
+    bare = SequenceModel(nn.GRU(1, 3), 1)
+    bare.head = nn.Linear(3, 1, bias=False)
+    for model in (Twice(nn.GRU(1, 3), 1), SequenceModel(Louder(1, 3), 1), more):
+        with pytest.raises(ValueError, match=r"^models must be .*, a drop-in or an ElmanRNN, as"):
+            Replicas([model])
+    with pytest.raises(ValueError, match=r"^models must be .* head is an nn.Linear with a bias"):
+        Replicas([bare])
+
+
+def test_weight_decay_spares_learned_states():
+    def make(seed):
+        torch.manual_seed(seed)
+        return SequenceModel(drop_ins.LSTM(2, 3, initial_state="learned"), 2, seed=seed)
+
+    models = [make(seed) for seed in range(3)]
+    decaying = functools.partial(torch.optim.AdamW, weight_decay=2.0)
+    together = Replicas(models, optimizer=decaying, lr=0.05)
+    optimizers = [decaying(learned_states.parameter_groups(m), lr=0.05) for m in models]
+    for _ in range(5):
+        x, target = torch.randn(3, 4, 5, 2), torch.randint(2, (3, 5))
+        together.step(x, target, cross_entropy)
+        for n, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+            optimizer.zero_grad()
+            cross_entropy(model(x[n]), target[n]).backward()
+            optimizer.step()
+    for ours, theirs in zip(together.models(), models, strict=True):
+        assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=1e-5)

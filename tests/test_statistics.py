@@ -469,3 +469,26 @@ def test_the_names_that_readers_use():
         *("threshold_between", "loss_by_time"),
     ):
         assert getattr(tk, name) is globals()[name]
+
+
+def test_a_threshold_is_between_the_ends_of_the_same_seeds():
+    nan = float("nan")
+    values = {0: [2.0, 1.5, 1.0], 1: [10.0, nan, nan]}  # the second seed diverged
+    rows = [
+        ("a", seed, step, "test_loss", value)
+        for seed, run in values.items()
+        for step, value in enumerate(run)
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "step", "metric", "value"])
+    assert threshold_between(table, "a", 0.5) == 1.5
+
+
+def test_a_ratio_of_steps_needs_a_threshold_below_every_first_measurement():
+    rows = [("a", 0, step, "loss", 1.0 / step) for step in (10, 20, 30)]  # nothing at step 0
+    rows += [("b", 0, step, "loss", 2.0 / step) for step in (10, 20, 30)]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "step", "metric", "value"])
+    with pytest.raises(
+        ValueError, match=r"^threshold must be below .* run at step 10, but 0.1 was"
+    ):
+        steps_ratio(table, "a", 0.1, metric="loss")
+    assert steps_ratio(table, "a", 0.07, metric="loss")["ratio"].item() > 1
