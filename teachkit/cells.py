@@ -87,6 +87,18 @@ class Workspace:
         else:
             self.dW.baddbmm_(self.S[t], self.D_transposed)
 
+    def backward_state(self, t: int, direct: Tensor | None = None) -> None:
+        """Turn `D` into the gradient `dh` of the state before step t, unless that is zero.
+
+        direct: what reaches that state past the weights.
+        """
+        if t == 0 and self.from_zero:
+            return
+        if direct is None:
+            torch.bmm(self.W_h, self.D, out=self.dh)
+        else:
+            torch.baddbmm(direct, self.W_h, self.D, out=self.dh)
+
 
 class Cell(abc.ABC):
     """What to do at each step. PyTorch's rows (gates * H) stand in `blocks` blocks of H.
@@ -165,8 +177,7 @@ class _Elman(Cell):
             _threshold_backward(work.dh, h, 0, grad_input=work.D)
         else:
             work.D.copy_(work.dh)
-        if t or not work.from_zero:
-            torch.bmm(work.W_h, work.D, out=work.dh)
+        work.backward_state(t)
 
 
 class _LSTM(Cell):
@@ -206,8 +217,7 @@ class _LSTM(Cell):
         torch.mul(dn, i, out=Dg)
         _sigmoid_backward(work.D, Z, grad_input=work.D)
         dn.mul_(f)
-        if t or not work.from_zero:
-            torch.bmm(work.W_h, work.D, out=dh)
+        work.backward_state(t)
 
 
 class _GRU(Cell):
@@ -257,8 +267,7 @@ class _GRU(Cell):
         torch.mul(Dn, r, out=Dhn)
         gates = work.D[:, : 2 * H]
         _sigmoid_backward(gates, Z[:, : 2 * H], grad_input=gates)
-        if t or not work.from_zero:
-            torch.baddbmm(spare, work.W_h, work.D, out=dh)
+        work.backward_state(t, spare)
 
 
 CELLS: dict[str, Cell] = {

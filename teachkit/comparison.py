@@ -6,7 +6,6 @@ same where shapes and initialiser agree. `statistics` draws its intervals from s
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,13 +16,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .device import choose_device, generator
+from .device import choose_device, generator, provenance
 from .errors import bad, check_choice, check_count
 from .groups import Group, by_architecture, training_metrics
 from .initial_states import CarriedState, make_initial_state
 from .plans import Plan
 from .replicas import StepRecord
-from .tasks import TASKS, Task, make_task
+from .tasks import TASKS, Task, batches, make_task
 from .variants import make_variants
 
 
@@ -218,16 +217,14 @@ class Comparison:
             "status": self.status,
             "seconds": round(time.perf_counter() - self._begun, 1),
             "plans": [str(group.replicas.plan) for group in self._groups],
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": f"{self.device} ({platform.machine()})",
+            **provenance(self.device),
         }
 
     def _loader(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if not self.stream:
+            return batches(self.task, self.batch_size, seed=seed)
         numbers = generator(seed, "batches")
-        if self.stream:
-            return self.task.stream(self.batch_size, numbers)  # type: ignore[attr-defined]
-        return iter(lambda: self.task.batch(self.batch_size, numbers), None)
+        return self.task.stream(self.batch_size, numbers)  # type: ignore[attr-defined]
 
 
 def _check_task(task: Any) -> Task:

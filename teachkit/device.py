@@ -190,6 +190,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def provenance(device: str | torch.device = "cpu") -> dict[str, str]:
+    """Return what a saved result must tell of the machine: versions of torch and Python, device."""
+    return {
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "device": f"{device} ({platform.machine()})",
+    }
+
+
 def environment_report() -> EnvironmentReport:
     """Report versions, device and speed of this machine, in about 0.2 s. Used in chapter 00."""
     device = choose_device()

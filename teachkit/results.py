@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from .datasets import data_file, data_folder
+from .device import provenance
 from .errors import check_choice
 
 
@@ -22,12 +21,7 @@ def save_results(name: str, frame: pd.DataFrame, settings: dict[str, Any]) -> Pa
     among them. Returns the path of the table. `make results` calls it.
     """
     folder = data_folder()
-    added = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": f"cpu ({platform.machine()})",
-    }
-    facts = {**settings, **{k: v for k, v in added.items() if k not in settings}}
+    facts = {**settings, **{k: v for k, v in provenance().items() if k not in settings}}
     table = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     texts = {f"{name}.csv": table, f"{name}.json": json.dumps(facts, indent=2) + "\n"}
     (folder / "results").mkdir(exist_ok=True)

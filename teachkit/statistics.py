@@ -19,10 +19,15 @@ def select(table: pd.DataFrame, metric: str, step: int | None = None) -> pd.Data
     rows = table[table["metric"] == metric]
     if rows.empty:
         check_choice("metric", metric, table["metric"].unique())
+    wide = _at(rows, step).pivot(index="seed", columns="variant", values="value")
+    return wide[[name for name in table["variant"].unique() if name in wide]]
+
+
+def _at(rows: pd.DataFrame, step: int | None) -> pd.DataFrame:
+    """Return the rows of a step; None is the last."""
     step = rows["step"].max() if step is None else step
     check_choice("step", step, rows["step"].unique().tolist())
-    wide = rows[rows["step"] == step].pivot(index="seed", columns="variant", values="value")
-    return wide[[name for name in table["variant"].unique() if name in wide]]
+    return rows[rows["step"] == step]
 
 
 def t_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -188,9 +193,7 @@ def loss_by_time(table: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
     rows = table[table["metric"].str.startswith("test_loss@")]
     if rows.empty:
         raise bad("table", table["metric"].unique().tolist(), "one with metrics test_loss@1, ...")
-    step = rows["step"].max() if step is None else step
-    check_choice("step", step, rows["step"].unique().tolist())
-    rows = rows[rows["step"] == step]
+    rows = _at(rows, step)
     t = rows["metric"].str.removeprefix("test_loss@").astype(int)
     return rows.assign(t=t)[["variant", "seed", "t", "value"]].reset_index(drop=True)
 

@@ -492,3 +492,12 @@ def test_a_ratio_of_steps_needs_a_threshold_below_every_first_measurement():
     ):
         steps_ratio(table, "a", 0.1, metric="loss")
     assert steps_ratio(table, "a", 0.07, metric="loss")["ratio"].item() > 1
+
+
+@pytest.mark.parametrize(("size", "share"), [(5, 0.84), (16, 0.90)])
+def test_the_bootstrap_interval_is_as_short_as_its_docstring_says(size, share):
+    rng = np.random.default_rng(1)
+    samples = rng.normal(size=(500, size))
+    ends = np.array([bootstrap_interval(sample, resamples=999) for sample in samples])
+    held = ((ends[:, 0] <= 0) & (ends[:, 1] >= 0)).mean()
+    assert held == pytest.approx(share, abs=0.04)
