@@ -23,8 +23,11 @@ PIP := $(RUN) pip --disable-pip-version-check -qq
 space := $(subst ,, )
 STAMP := $(subst $(space),\ ,$(ENV))/.teachkit-$(shell pwd | cksum | cut -d' ' -f1)
 DEV_STAMP := $(STAMP)-dev
-COLAB_STAMP := .colab/.installed
-BENCH_STAMP := .bench/.installed
+# These folders serve one environment at a time, since a library fits one version of Python: their
+# stamps carry a checksum of its path, so that another one installs them again.
+OWNER := $(shell echo "$(if $(NEW_ENV),$(CURDIR)/.venv,$(ENV))" | cksum | cut -d' ' -f1)
+COLAB_STAMP := .colab/.installed-$(OWNER)
+ORACLES_STAMP := .oracles/.installed-$(OWNER)
 
 # Pictures reach the browser sooner: tools/prompt_kernel.py says why.
 PROMPT := --ServerApp.kernel_websocket_connection_class=tools.prompt_kernel.PromptConnection
@@ -32,7 +35,7 @@ PROMPT := --ServerApp.kernel_websocket_connection_class=tools.prompt_kernel.Prom
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help lab test test-python lint format types notebooks results bench colab-env clean
+.PHONY: help lab test test-python lint format types notebooks results bench colab-env oracles clean
 
 help:  ## List the commands
 	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "make %-11s  %s\n", $$1, $$2}' Makefile
@@ -40,7 +43,7 @@ help:  ## List the commands
 lab: $(STAMP)  ## Open the tutorial in JupyterLab
 	@$(RUN) jupyterlab $(PROMPT) notebooks/00_start_here.ipynb $(ARGS)
 
-test: $(DEV_STAMP) $(COLAB_STAMP)  ## Run all tests: code, chapters, browser, style, types
+test: $(DEV_STAMP) $(COLAB_STAMP) $(ORACLES_STAMP)  ## Run all tests: code, chapters, browser, style, types
 	@$(RUN) pytest $(ARGS)
 
 # An environment of its own for each: what `make test` sets up in .venv stays as it is.
@@ -65,7 +68,7 @@ notebooks: $(DEV_STAMP)  ## Build and execute the chapters; ARGS=04 builds one
 results: $(STAMP)  ## Compute the precomputed results in data/results again
 	@$(RUN) teachkit.experiments $(ARGS)
 
-bench: $(DEV_STAMP) $(BENCH_STAMP)  ## Compare speed with the project's bars, on a quiet machine
+bench: $(DEV_STAMP) $(ORACLES_STAMP)  ## Compare speed with the project's bars, on a quiet machine
 	@$(RUN) benchmarks.analyses
 	@$(RUN) benchmarks.replicas
 	@$(RUN) benchmarks.experiments
@@ -74,8 +77,10 @@ bench: $(DEV_STAMP) $(BENCH_STAMP)  ## Compare speed with the project's bars, on
 
 colab-env: $(COLAB_STAMP)  ## Install Colab's versions of the libraries into .colab
 
+oracles: $(ORACLES_STAMP)  ## Install JAX and its libraries of layers into .oracles, for tests and bench
+
 clean:  ## Remove what the other commands made, except the environment and the chapters
-	rm -rf .bench .colab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist tests/browser/screenshots
+	rm -rf .colab .oracles .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist tests/browser/screenshots
 	find benchmarks teachkit tests tools notebooks -name __pycache__ -prune -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
@@ -112,7 +117,7 @@ $(COLAB_STAMP): $(STAMP) requirements-colab.txt
 	@$(PIP) install --no-deps --target .colab --requirement requirements-colab.txt
 	@touch "$@"
 
-$(BENCH_STAMP): $(STAMP) requirements-bench.txt
-	@rm -rf .bench
-	@$(PIP) install --no-deps --target .bench --requirement requirements-bench.txt
+$(ORACLES_STAMP): $(STAMP) requirements-oracles.txt
+	@rm -rf .oracles
+	@$(PIP) install --no-deps --target .oracles --requirement requirements-oracles.txt
 	@touch "$@"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ROOT / ".bench"  # what `make bench` installs for the comparison alone
+LIBRARIES = ROOT / ".oracles"  # JAX and what runs on it (requirements-oracles.txt)
 
 # Ends with the process that started it, even where that one was killed.
 BUSY = """

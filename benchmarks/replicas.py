@@ -258,8 +258,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the sizes with bars of their own")
     quick = parser.parse_args().quick
-    if not (LIBRARIES / ".installed").exists():
-        raise SystemExit("JAX and Keras are missing: `make bench` installs them, into .bench.")
+    if not LIBRARIES.exists():
+        raise SystemExit("JAX is missing: `make bench` installs it, into .oracles.")
     status, seconds = 0, 0.1 if quick else 0.2
     with (
         Peer("jax_replicas", **ONE_CORE) as one,

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -25,6 +26,7 @@ COLORS = {
     "gradient": "#1A1A1A",
     "prediction": "#CC79A7",
     "bound": "#5E5E5E",
+    "signal": "#7A4FBF",
     "no input": "#1A1A1A",
     "N(0, 1) input": "#882255",
     "temporal order": "#0072B2",
@@ -32,6 +34,8 @@ COLORS = {
     "no clipping, lr 0.03": "#9A6324",
     "no clipping, lr 0.01": "#5E5E5E",
     "clip at norm 1": "#56B4E9",
+    "from scratch": "#D55E00",
+    "pre-trained": "#0072B2",
 }
 INK = "#1A1A1A"
 # Diverging around 1: what shrinks is blue, what grows is orange.
@@ -77,6 +81,33 @@ def style() -> Iterator[None]:
 def use_style() -> None:
     """Switch a notebook to the project's style: opaque light figures that read on any theme."""
     mpl.rcParams.update(STYLE)
+
+
+def legend(ax: Axes, *handles: Artist | None, **options: Any) -> None:
+    """Put a legend above the axes: inside, it would hide something at some setting or other.
+
+    It is in the project's style without `style` too. handles: what is shown, None for nothing.
+    options: passed to `Axes.legend`, in place of those here.
+    """
+    above: dict[str, Any] = {
+        "loc": "lower left", "bbox_to_anchor": (-0.02, 0.99), "borderpad": 0.2, "ncols": 3,
+        "handlelength": 1.5, "handletextpad": 0.5, "columnspacing": 0.9, "frameon": False,
+        "fontsize": STYLE["legend.fontsize"], "labelcolor": STYLE["text.color"],
+    }  # fmt: skip
+    ax.legend(handles=[handle for handle in handles if handle is not None], **above | options)
+
+
+def keep_ticks(ax: Axes) -> None:
+    """Make ticks that come later, without `style`, look like those of an axes made in it."""
+    for axis in (ax.xaxis, ax.yaxis):
+        color = STYLE[f"{axis.axis_name}tick.color"]
+        axis.set_tick_params(
+            color=color,
+            labelcolor=color,
+            labelsize=STYLE["font.size"],
+            grid_color=STYLE["grid.color"],
+            grid_linewidth=STYLE["grid.linewidth"],
+        )
 
 
 def power_of_ten(exponent: float, _: object = None) -> str:
@@ -190,6 +221,62 @@ def curves_with_intervals(
     ax.set(xlabel="training step" if x == "step" else x, ylabel=y.replace("_", " "))
     ax.set(**labels)
     ax.legend(title=None)
+    return ax
+
+
+def decades_by_variant(ax: Axes, table: pd.DataFrame, x: str, label: str) -> Axes:
+    """Draw a row a variant: a point a seed on a log axis, and a bar at their geometric mean.
+
+    table: columns variant and `x`, positive. label: of the x axis.
+    """
+    variants = list(dict.fromkeys(table["variant"]))
+    for row, variant in enumerate(variants):
+        y = log10(table.loc[table["variant"] == variant, x])
+        offsets = np.linspace(-0.22, 0.22, len(y))  # side by side: none hides another
+        ax.plot(y, row + offsets, "o", color=COLORS["vanish"], markersize=3.5, alpha=0.7)
+        ax.plot([y.mean()] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=2.2)
+    ax.set_yticks(range(len(variants)), variants)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.xaxis.set_major_formatter(FuncFormatter(power_of_ten))
+    ax.axvline(0, color=COLORS["critical"], linewidth=1.2, zorder=1)
+    ax.set_xlabel(label)
+    return ax
+
+
+def every_run(axes: Any, table: pd.DataFrame, metric: str, reached: float, chance: float) -> None:
+    """Draw each seed as a line, a panel a variant; those that end at `reached` stand out.
+
+    axes: as many as variants, of any shape. table: of `compare`. Each title counts the seeds that
+    reach it.
+    """
+    rows = table[table["metric"] == metric]
+    for ax, (variant, runs) in zip(
+        np.ravel(axes), rows.groupby("variant", sort=False), strict=True
+    ):
+        wide = runs.pivot(index="step", columns="seed", values="value")
+        good = wide.iloc[-1] >= reached
+        for seed in wide.columns[np.argsort(good, kind="stable")]:
+            color, width = (COLORS["critical"], 1.3) if good[seed] else (COLORS["explode"], 0.9)
+            ax.plot(wide.index, wide[seed], color=color, linewidth=width, alpha=0.8)
+        ax.axhline(chance, color=INK, linestyle=":", linewidth=1.0)
+        ax.set_title(f"{variant}: {good.sum()} of {len(good)}", fontsize=10)
+
+
+def annotated_heatmap(
+    ax: Axes, wide: pd.DataFrame, *, low: float = 0.0, high: float = 1.0, form: str = ".2f"
+) -> Axes:
+    """Draw a table of numbers as a heatmap with the numbers in its cells; dark is high.
+
+    wide: rows and columns by name. low, high: ends of the colours. form: of the numbers.
+    """
+    import seaborn as sns  # slow to import, and needed here only
+
+    sns.heatmap(
+        wide, vmin=low, vmax=high, cmap="cividis_r", annot=True, fmt=form, cbar=False,
+        linewidths=1.5, linecolor="white", annot_kws={"fontsize": 9}, ax=ax,
+    )  # fmt: skip
+    ax.tick_params(length=0, rotation=0)
     return ax
 
 

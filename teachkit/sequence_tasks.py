@@ -1,9 +1,11 @@
-"""Tasks on many short sequences: names, vowels and digits."""
+"""Tasks on many short sequences: names, words, vowels and digits."""
 
 from __future__ import annotations
 
 import abc
 import functools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -84,6 +86,10 @@ class _Sequences(Classification):
         indices = torch.randint(self.train_sequences, (batch_size,), generator=generator)
         return self._parts().train.take(indices)
 
+    def training_part(self) -> tuple[Tensor, Tensor]:
+        """Return the sequences that `batch` draws from: x (T, N, input_size), targets."""
+        return self._parts().train.take(torch.arange(self.train_sequences))
+
     def held_out(self, size: int = 1000) -> tuple[Tensor, Tensor]:
         """Return sequences of the held-out part, at most `size` of them, evenly spread."""
         held_out = self._parts().held_out
@@ -109,6 +115,26 @@ class Names(_Sequences):
 
     def _parts(self) -> _Parts:
         return _names()
+
+
+@dataclass(frozen=True)
+class Words(_Sequences):
+    """Name the next letter of Shakespeare's words at each step, and where they end.
+
+    The different words of 2 to 11 letters in `datasets.tragedies`, shown as `Names` shows names, of
+    which none is in them: a network that has learned these words has seen no name. A fifth is held
+    out. train_size: draw from only so many words. Chance is the entropy of the letter frequencies.
+    Raises `ValueError` for a train_size that is not from 1 to `train_sequences`.
+    """
+
+    train_size: int | None = None
+    name: ClassVar[str] = "words"
+    input_size: ClassVar[int] = 27
+    output_size: ClassVar[int] = 27
+    every_step: ClassVar[bool] = True
+
+    def _parts(self) -> _Parts:
+        return _words()
 
 
 @dataclass(frozen=True)
@@ -165,7 +191,17 @@ class Digits(_Sequences):
 
 @functools.cache
 def _names() -> _Parts:
-    codes = [torch.tensor([LETTERS.index(c) for c in f".{name}."]) for name in datasets.names()]
+    return _spelled(datasets.names())
+
+
+@functools.cache
+def _words() -> _Parts:
+    words = set(re.findall(r"\b[a-z]{2,11}\b", datasets.tragedies().lower()))
+    return _spelled(sorted(words - set(datasets.names())))
+
+
+def _spelled(words: Iterable[str]) -> _Parts:
+    codes = [torch.tensor([LETTERS.index(c) for c in f".{word}."]) for word in words]
     shown = pad_sequence([code[:-1] for code in codes], padding_value=len(LETTERS))
     x = F.one_hot(shown, len(LETTERS) + 1)[..., :-1].float()
     return _split(_Part(x, pad_sequence([code[1:] for code in codes], padding_value=UNUSED)))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .device import generator
 from .errors import bad, check_choice, check_count, check_number
 from .objectives import Classification, Regression
-from .sequence_tasks import Digits, Names, Vowels
+from .sequence_tasks import Digits, Names, Vowels, Words
 from .series_tasks import Characters, Forecast
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "TemporalOrder",
     "Vowels",
+    "Words",
     "batches",
     "make_task",
 ]
@@ -253,6 +254,7 @@ _ANY_LENGTH: dict[str, Callable[..., Task]] = {
 }
 _OWN_LENGTH: dict[str, Callable[[], Task]] = {
     "names": Names,
+    "words": Words,
     "vowels": Vowels,
     "digit rows": Digits,
     "digit pixels": functools.partial(Digits, "pixels"),

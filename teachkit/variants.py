@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from .drop_ins import GRU, LSTM
 from .errors import bad, check_choice, check_count, check_number
 from .gates import set_forget_bias
 from .initial_states import InitialState, make_initial_state
-from .initializers import SCHEMES, initialize
+from .initializers import SchemeLike, initialize
 from .models import ACTIVATIONS, ElmanRNN, SequenceModel
 from .optimizers import OPTIMIZERS
+from .schemes import is_sequence, steps
 from .tasks import Task
 
 CELLS = ("lstm", "gru", "rnn")
@@ -30,10 +31,10 @@ class Variant:
     """One way to make and train a network; every seed of it is a replica.
 
     cell: "lstm", "gru" or "rnn". nonlinearity: of an "rnn". initial_state: as of the drop-ins.
-    initializer: a scheme of `initializers`, a function like them, or a dict of "scheme" and its
-    options. forget_bias: of an LSTM, set after the scheme; None leaves it. optimizer: "sgd", "adam"
-    or a function of (parameters, lr=...) that treats each number by itself. Raises `ValueError` for
-    bad settings.
+    initializer: what `initialize` takes as scheme: a name, a function, a dict of "scheme" and its
+    options, or a sequence of these. forget_bias: of an LSTM, set after it; None leaves it.
+    optimizer: "sgd", "adam" or a function of (parameters, lr=...) that treats each number by
+    itself. Raises `ValueError` for bad settings.
 
     >>> Variant(cell="rnn", initializer={"scheme": "gaussian", "rho": 1.2}).lr
     0.003
@@ -43,7 +44,7 @@ class Variant:
     hidden_size: int = 32
     nonlinearity: str = "tanh"
     initial_state: str | InitialState = "zero"
-    initializer: str | Callable[..., None] | Mapping[str, Any] = "torch"
+    initializer: SchemeLike | Sequence[SchemeLike] = "torch"
     forget_bias: float | None = None
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adam"
     lr: float = 3e-3
@@ -57,9 +58,9 @@ class Variant:
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise bad("nonlinearity", self.nonlinearity, f"'tanh' for a cell={self.cell!r}")
         make_initial_state(self.initial_state)
-        scheme, _ = self._scheme()
-        if not callable(scheme):
-            check_choice("initializer", scheme, SCHEMES)
+        steps("initializer", self.initializer)
+        if is_sequence(self.initializer):
+            set_field("initializer", tuple(self.initializer))
         if self.forget_bias is not None:
             set_field("forget_bias", check_number("forget_bias", self.forget_bias))
             if self.cell != "lstm":
@@ -85,8 +86,7 @@ class Variant:
             # of the CPU alone: torch.manual_seed would reach the reader's GPU
             torch.default_generator.manual_seed(generator(seed, "initial state").initial_seed())
             rnn = kinds[self.cell](task.input_size, self.hidden_size, **options)
-        scheme, scheme_options = self._scheme()
-        initialize(rnn, scheme, generator=generator(seed, "weights"), **scheme_options)
+        initialize(rnn, self.initializer, generator=generator(seed, "weights"))
         if self.forget_bias is not None:
             set_forget_bias(rnn, self.forget_bias)
         return SequenceModel(rnn, task.output_size, every_step=task.every_step, seed=seed)
@@ -97,17 +97,20 @@ class Variant:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: v if isinstance(v, plain) else _text(v) for k, v in values.items()}
 
-    def _scheme(self) -> tuple[Any, dict[str, Any]]:
-        if not isinstance(self.initializer, Mapping):
-            return self.initializer, {}
-        options = dict(self.initializer)
-        if "scheme" not in options:
-            raise bad("initializer", self.initializer, 'a scheme, or a dict with a "scheme"')
-        return options.pop("scheme"), options
-
 
 def _text(value: Any) -> str:
-    return getattr(value, "__qualname__", None) or repr(value)
+    """Return what a value is called: a function's name, else its repr with such names inside."""
+    if name := getattr(value, "__qualname__", None):
+        return name
+    return repr(_named(value))
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _named(part) for key, part in value.items()}
+    if is_sequence(value):
+        return [_named(part) for part in value]
+    return getattr(value, "__qualname__", value)
 
 
 def make_variants(

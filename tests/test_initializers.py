@@ -1,3 +1,5 @@
+"""`initialize` itself: what holds for every scheme, sequences of them, and bad input."""
+
 import copy
 import math
 from typing import Any
@@ -5,33 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import nn
 from torch.testing import assert_close
 
 import teachkit as tk
-from teachkit import initializers
+from teachkit import schemes
 from teachkit.gates import gates
-from teachkit.initial_states import LearnedState
-from teachkit.initializers import SCHEMES, initialize, scheme
+from teachkit.initializers import SCHEMES, initialize, scheme, scheme_names
+from tests.scheme_checks import DOUBLE, MODULES, NEEDED, SIZE, H, fill_with, numbers, parts
 
-DOUBLE = torch.float64
-SIZE, H = 3, 12
-MODULES: dict[str, tuple[type, dict[str, Any]]] = {
-    "rnn": (nn.RNN, {}),
-    "lstm": (nn.LSTM, {}),
-    "gru without bias": (nn.GRU, {"bias": False}),
-    "deep lstm": (nn.LSTM, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
-    "deep gru": (nn.GRU, {"num_layers": 3}),
-    "linear": (tk.ElmanRNN, {"nonlinearity": "linear", "initial_state": "learned"}),
-    "drop-in lstm": (tk.LSTM, {"initial_state": LearnedState(init_std=1.0), "num_layers": 2}),
-    "drop-in gru": (tk.GRU, {"initial_state": "noisy", "bidirectional": True}),
-    "rnn cell": (nn.RNNCell, {}),
-    "lstm cell": (nn.LSTMCell, {"bias": False}),
-    "gru cell": (nn.GRUCell, {}),
-    "drop-in cell": (tk.LSTMCell, {"initial_state": LearnedState(init_std=1.0)}),
-}
-precise = pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+WEIGHTS = [
+    *("uniform", "normal", "truncated_normal", "xavier_uniform", "xavier_normal"),
+    *("kaiming_uniform", "kaiming_normal", "lecun_uniform", "lecun_normal"),
+    *("orthogonal", "gaussian", "identity", "sparse"),
+]
+BIASES = ["forget_bias", "memory_bias", "chrono"]
+PRESETS = ["torch", "keras", "tf1", "flax", "haiku", "equinox"]
 
 
 @pytest.fixture(params=MODULES)
@@ -40,44 +31,42 @@ def module(request):
     return kind(SIZE, H, **options)
 
 
-def W_hh(module):
-    return module.get_parameter("weight_hh_l0").detach()
+def refusal(module, name):
+    """Return why a preset or bias scheme must refuse a module, or None."""
+    lstm, gru = (isinstance(module, k) for k in ((nn.LSTM, nn.LSTMCell), (nn.GRU, nn.GRUCell)))
+    needs_bias = {"tf1": lstm or gru, "haiku": lstm}.get(name, name in BIASES)
+    if (name == "equinox" or name in BIASES) and not (lstm or gru):
+        return "module must be an"
+    if name == "forget_bias" and not lstm:
+        return "module must be an nn.LSTM"
+    return "module must have biases" if needs_bias and not module.bias else None
 
 
-def numbers(seed=0):
-    return torch.Generator().manual_seed(seed)
+def start(module, name, seed=0):
+    return initialize(module, name, generator=numbers(seed), **NEEDED.get(name, {}))
 
 
-def parts(module, kind):
-    """Return all gates of the parameters of a kind, each a matrix or a vector."""
-    named = gates(module).items()
-    found = [v for name, views in named if name.startswith(kind) for v in views.values()]
-    assert found or kind == "bias"
-    return found
+def test_what_the_schemes_are_called():
+    assert scheme_names() == [*PRESETS, *WEIGHTS, *BIASES]
+    assert set(SCHEMES) == set(scheme_names())
+    assert [scheme_names(kind) for kind in ("preset", "weights", "bias")] == [
+        PRESETS,
+        WEIGHTS,
+        BIASES,
+    ]
+    with pytest.raises(ValueError, match=r"^kind must be one of 'preset', .*, but 'magic' was"):
+        scheme_names("magic")
 
 
-def check_uniform(values, bound):
-    """Compare with U(-bound, bound) in its limits and its distribution."""
-    values = values.detach().double().flatten().numpy()
-    assert np.abs(values).max() <= bound * (1 + 1e-6)
-    assert stats.kstest(values, stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-3
-    assert np.abs(values).max() > bound * (1 - 20 / len(values))
-
-
-def check_glorot_inputs_and_zero_biases(module):
-    for W in parts(module, "weight_ih"):
-        bound = math.sqrt(6 / (W.shape[0] + W.shape[1]))
-        assert W.abs().max() <= bound
-        assert W.abs().max() > 0.7 * bound
-    for bias in parts(module, "bias"):
-        assert (bias == 0).all()
-
-
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [*WEIGHTS, *PRESETS])
 def test_every_scheme_writes_every_weight_and_returns_the_module(module, name):
-    for parameter in module.parameters():
-        nn.init.constant_(parameter, 7.0)
-    assert initialize(module, name, generator=numbers()) is module
+    fill_with(module, 7.0)
+    if message := refusal(module, name):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            start(module, name)
+        assert all((parameter == 7).all() for parameter in module.parameters())
+        return
+    assert start(module, name) is module
     for parameter_name, parameter in module.named_parameters():
         if parameter_name.startswith(("weight", "bias")):
             assert (parameter != 7).all(), parameter_name
@@ -85,168 +74,187 @@ def test_every_scheme_writes_every_weight_and_returns_the_module(module, name):
             assert parameter.grad_fn is None
         else:
             assert (parameter == 7).all(), parameter_name  # a learned state stays
+    if name in WEIGHTS:
+        assert all((bias == 0).all() for bias in parts(module, "bias"))
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", BIASES)
+def test_bias_schemes_write_no_weight(module, name):
+    fill_with(module, 7.0)
+    if message := refusal(module, name):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            start(module, name)
+        return
+    assert start(module, name) is module
+    for parameter_name, parameter in module.named_parameters():
+        changed = (parameter != 7).any()
+        assert changed == parameter_name.startswith("bias"), parameter_name
+
+
+@pytest.mark.parametrize("name", [*WEIGHTS, *BIASES, *PRESETS])
 def test_the_generator_sets_every_number(module, name):
+    if refusal(module, name):
+        return
+
     def weights(seed):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        made = initialize(copy.deepcopy(module), name, generator=numbers(seed))
+        made = start(fill_with(copy.deepcopy(module), 7.0), name, seed)
         assert torch.equal(torch.get_rng_state(), before)
         return made.state_dict()
 
     one, again, other = weights(1), weights(1), weights(2)
+    same = {key for key, value in one.items() if torch.equal(value, other[key])}
     for key, value in one.items():
         assert torch.equal(value, again[key])
-        assert not torch.equal(value, other[key]) or not key.startswith("weight"), key
+        if key.startswith("weight") and name not in BIASES:
+            assert (key in same) == (name == "identity" and "weight_hh" in key), key
+        if key.startswith("bias_ih"):
+            assert (key in same) == (name not in ("chrono", "torch", "equinox")), key
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [*WEIGHTS, *PRESETS])
 def test_without_a_generator_pytorch_draws(name):
     def weights(seed):
         torch.manual_seed(seed)
-        return W_hh(initialize(nn.GRU(SIZE, H), name)).clone()
+        made = initialize(nn.GRU(SIZE, H), name, **NEEDED.get(name, {}))
+        return made.get_parameter("weight_ih_l0").detach().clone()
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [*WEIGHTS, *PRESETS])
 def test_no_two_gates_or_layers_are_the_same(name):
-    lstm = initialize(nn.LSTM(H, H, num_layers=2), name, generator=numbers())
-    blocks = [W.flatten() for kind in ("weight_hh", "weight_ih") for W in parts(lstm, kind)]
+    lstm = start(nn.LSTM(H, H, num_layers=2), name)
+    kinds = ("weight_ih",) if name == "identity" else ("weight_hh", "weight_ih")
+    blocks = [W.flatten() for kind in kinds for W in parts(lstm, kind)]
     correlations = np.corrcoef(torch.stack(blocks).detach().numpy()) - np.eye(len(blocks))
     assert np.abs(correlations).max() < 0.5
 
 
-@pytest.mark.parametrize("name", SCHEMES)
-def test_both_precisions_get_the_same_numbers(name):
-    single, double = nn.LSTM(SIZE, H), nn.LSTM(SIZE, H, dtype=DOUBLE)
-    for lstm in (single, double):
-        initialize(lstm, name, generator=numbers())
-    for one, other in zip(single.parameters(), double.parameters(), strict=True):
-        assert_close(one.double(), other, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("name", [*WEIGHTS, *BIASES, *PRESETS])
+def test_every_precision_gets_the_same_numbers(name):
+    exact, single, half = (
+        start(fill_with(nn.LSTM(SIZE, H, dtype=dtype), 0.5), name)
+        for dtype in (DOUBLE, torch.float32, torch.bfloat16)
+    )
+    for one, two, three in zip(*(m.parameters() for m in (exact, single, half)), strict=True):
+        assert_close(two.double(), one, rtol=0, atol=1e-6)
+        assert_close(three.double(), one, rtol=0.01, atol=0)
 
 
-# --- PyTorch's default ----------------------------------------------------------------------------
+# Results that were computed before rest on these streams: the order of the draws must not change.
 
 
-def test_torch_is_what_pytorch_draws():
-    ours, theirs = nn.LSTM(20, 30, num_layers=2), nn.LSTM(20, 30, num_layers=2)
-    initialize(ours, "torch", generator=numbers())
-    for (name, own), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        check_uniform(own, 1 / math.sqrt(30))
-        check_uniform(other, 1 / math.sqrt(30))
-        assert not torch.equal(own, other), name
-
-
-def test_torch_is_the_default_and_draws_projections_too():
-    lstm = nn.LSTM(4, 30, proj_size=20)
+def test_the_streams_of_torch_orthogonal_and_gaussian():
+    lstm, stream = start(nn.LSTM(SIZE, H, 2), "torch"), numbers()
     for parameter in lstm.parameters():
-        nn.init.constant_(parameter, 7.0)
-    tk.initialize(lstm)
-    for parameter in lstm.parameters():
-        check_uniform(parameter, 1 / math.sqrt(30))
+        drawn = 2 * torch.rand(parameter.shape, generator=stream) - 1
+        assert torch.equal(parameter, drawn * (1 / math.sqrt(H)))
 
-
-@pytest.mark.parametrize("hidden_size", [1, 4, 100])
-def test_the_bound_is_that_of_the_hidden_size(hidden_size):
-    cell = initialize(nn.GRUCell(50, hidden_size), "torch", generator=numbers())
-    check_uniform(cell.weight_ih, 1 / math.sqrt(hidden_size))
-    assert cell.bias_hh.var().item() < 2 / (3 * hidden_size)
-
-
-# --- orthogonal -----------------------------------------------------------------------------------
-
-
-@precise
-@pytest.mark.parametrize("gain", [0.0, 0.9, 1, 2.5])
-def test_orthogonal_gate_by_gate(module, gain, dtype):
-    module.to(dtype)
-    initialize(module, "orthogonal", gain=gain, generator=numbers())
-    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    for W in parts(module, "weight_hh"):
-        assert_close(W @ W.T, gain**2 * torch.eye(H, dtype=dtype), rtol=0, atol=tolerance)
-    check_glorot_inputs_and_zero_biases(module)
-
-
-def test_orthogonal_matrices_are_drawn_uniformly():
-    # Of a uniform one every entry has mean 0 and variance 1 / H, and half have determinant 1.
-    H, count = 4, 500
-    layer = nn.RNN(1, H)
-    stream = numbers()
-    drawn = []
-    for _ in range(count):
-        initialize(layer, "orthogonal", generator=stream)
-        drawn.append(W_hh(layer).clone())
-    W = torch.stack(drawn)
-    assert (W.mean(0).abs() < 5 / math.sqrt(H * count)).all()
-    assert_close(W.var(0), torch.full((H, H), 1 / H), rtol=0.3, atol=0)
-    assert 0.4 < (torch.linalg.det(W) > 0).float().mean() < 0.6
-
-
-def test_orthogonal_is_the_default_gain_of_one():
-    one, other = (nn.GRU(SIZE, H) for _ in range(2))
-    initialize(one, "orthogonal", generator=numbers())
-    initialize(other, "orthogonal", gain=1.0, generator=numbers())
-    assert torch.equal(W_hh(one), W_hh(other))
-
-
-def test_orthogonal_leaves_a_projection_alone():
-    lstm = nn.LSTM(SIZE, H, proj_size=5)
-    before = lstm.get_parameter("weight_hr_l0").detach().clone()
-    initialize(lstm, "orthogonal", generator=numbers())
-    assert torch.equal(lstm.get_parameter("weight_hr_l0"), before)
-    for W in parts(lstm, "weight_hh"):
-        assert_close(W.T @ W, torch.eye(5), rtol=0, atol=1e-5)
-
-
-# --- Gaussian with a spectral radius --------------------------------------------------------------
-
-
-@precise
-@pytest.mark.parametrize("rho", [0.0, 0.5, 1, 1.7])
-def test_the_spectral_radius_is_rho_gate_by_gate(module, rho, dtype):
-    module.to(dtype)
-    initialize(module, "gaussian", rho=rho, generator=numbers())
-    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    for W in parts(module, "weight_hh"):
-        found = np.abs(np.linalg.eigvals(W.double().numpy())).max()
-        assert found == pytest.approx(rho, rel=tolerance, abs=tolerance)
-        assert rho == 0 or not torch.allclose(W @ W.T, W.T @ W, atol=0.01)  # not orthogonal
-    check_glorot_inputs_and_zero_biases(module)
-
-
-def test_the_entries_are_gaussian():
-    layer = initialize(nn.RNN(1, 60), "gaussian", rho=1.0, generator=numbers())
-    W = W_hh(layer).double().flatten().numpy()
-    assert stats.kstest(W / W.std(), "norm").pvalue > 1e-3
-    assert W.std() == pytest.approx(1 / math.sqrt(60), rel=0.15)  # the circular law
-    default = initialize(nn.RNN(1, 60), "gaussian", generator=numbers())
-    assert torch.equal(W_hh(default), W_hh(layer))
-
-
-def test_input_weights_are_glorot_uniform():
-    for name in ("orthogonal", "gaussian"):
-        lstm = initialize(nn.LSTM(40, 20), name, generator=numbers())
+    def check_inputs(lstm, stream):
         for W in parts(lstm, "weight_ih"):
-            check_uniform(W, math.sqrt(6 / 60))  # of one gate, not of four that are stacked
+            drawn = 2 * torch.rand(W.shape, generator=stream) - 1
+            assert torch.equal(W, drawn * math.sqrt(6 / sum(W.shape)))
+
+    lstm, stream = start(nn.LSTM(SIZE, H, 2), "orthogonal"), numbers()
+    for W in parts(lstm, "weight_hh"):
+        drawn = nn.init.orthogonal_(torch.empty(H, H, dtype=DOUBLE), generator=stream)
+        assert torch.equal(W, drawn.float())
+    check_inputs(lstm, stream)
+
+    lstm, stream = start(nn.LSTM(SIZE, H, 2), "gaussian"), numbers()
+    for W in parts(lstm, "weight_hh"):
+        drawn = torch.randn(H, H, generator=stream, dtype=DOUBLE)
+        radius = np.abs(np.linalg.eigvals(drawn.numpy())).max()
+        assert_close(W, (drawn / radius).float(), rtol=1e-6, atol=0)
+    check_inputs(lstm, stream)
 
 
-def test_a_projection_has_no_eigenvalues():
-    lstm = nn.LSTM(SIZE, H, proj_size=5)
-    message = r"^module must be without a projection: .*, but Tensor of shape \(12, 5\) was given"
+# --- sequences ------------------------------------------------------------------------------------
+
+
+def test_steps_are_applied_in_turn_with_one_stream():
+    lstm, other = nn.LSTM(SIZE, H), nn.LSTM(SIZE, H)
+    sequence: list[Any] = ["orthogonal", {"scheme": "chrono", "max_steps": 30}]
+    assert initialize(lstm, sequence, generator=numbers()) is lstm
+    stream = numbers()
+    initialize(other, "orthogonal", generator=stream)
+    initialize(other, "chrono", max_steps=30, generator=stream)
+    for one, two in zip(lstm.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert sequence == ["orthogonal", {"scheme": "chrono", "max_steps": 30}]
+
+
+def test_a_step_is_a_name_a_function_or_a_dict():
+    def twice(module, generator, factor=2.0):
+        for parameter in module.parameters():
+            parameter.mul_(factor)
+
+    lstm, other = nn.LSTM(SIZE, H), nn.LSTM(SIZE, H)
+    initialize(lstm, ("torch", twice, {"scheme": twice, "factor": 3.0}), generator=numbers())
+    initialize(other, {"scheme": "torch"}, generator=numbers())
+    for one, two in zip(lstm.parameters(), other.parameters(), strict=True):
+        assert_close(one, 6 * two)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ([], r"scheme must be a scheme, or a sequence of one or more, but \[\] was given"),
+        (["torch", "magic"], "scheme must be one of 'torch', .*, but 'magic' was given"),
+        (["torch", ["keras"]], r"scheme must be one of 'torch', .*, but \['keras'\] was given"),
+        (["torch", {"bias": 1}], 'scheme must be a scheme, or a dict with a "scheme", but {'),
+        (["torch", {"scheme": "magic"}], "scheme must be one of 'torch', .*, but 'magic' was"),
+        (
+            [{"scheme": "orthogonal", "rho": 1}],
+            r"options must be those of the scheme 'orthogonal' \(gain, fused, haar\), but 'rho'",
+        ),
+        (
+            ["torch", "chrono"],
+            "options must include 'max_steps' for the scheme 'chrono', but it was not given",
+        ),
+        (
+            ["forget_bias", "orthogonal"],
+            "scheme must have its bias schemes last, but 'orthogonal' after 'forget_bias' was "
+            "given and would write the biases again",
+        ),
+        (
+            [{"scheme": "chrono", "max_steps": 5}, "keras"],
+            "scheme must have its bias schemes last, but 'keras' after 'chrono' was given",
+        ),
+    ],
+)
+def test_a_bad_step_is_named_before_anything_is_written(sequence, message):
+    lstm = fill_with(nn.LSTM(SIZE, H), 7.0)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        initialize(lstm, sequence)
+    assert all((parameter == 7).all() for parameter in lstm.parameters())
+
+
+@pytest.mark.parametrize("scheme", [["orthogonal"], {"scheme": "orthogonal"}])
+def test_the_options_of_steps_stand_in_their_dicts(scheme):
+    message = "^options must be in the dicts of the steps .*, but 'gain' was given"
     with pytest.raises(ValueError, match=message):
-        initialize(lstm, "gaussian")
+        initialize(nn.LSTM(SIZE, H), scheme, gain=2.0)
 
 
 # --- schemes of one's own, and bad input ----------------------------------------------------------
 
 
 def ones(module, generator, size=1.0):
-    for parameter in module.parameters():
-        nn.init.constant_(parameter, size)
+    fill_with(module, size)
+
+
+@pytest.fixture
+def own_register(monkeypatch):
+    monkeypatch.setattr(schemes, "SCHEMES", dict(SCHEMES))
+    monkeypatch.setattr(schemes, "KIND", dict(schemes.KIND))
+
+
+def W_hh(module):
+    return module.get_parameter("weight_hh_l0").detach()
 
 
 def test_a_function_is_a_scheme():
@@ -256,27 +264,32 @@ def test_a_function_is_a_scheme():
     layer.get_parameter("weight_hh_l0").sum().backward()  # it was written without a trace
 
 
-def test_a_scheme_can_be_entered_under_a_name(monkeypatch):
-    monkeypatch.setattr("teachkit.initializers.SCHEMES", dict(SCHEMES))
+def test_a_function_may_take_any_options():
+    def greedy(module, generator, **options):
+        fill_with(module, sum(options.values()))
+
+    assert W_hh(initialize(nn.RNN(1, 1), greedy, a=1, b=2)).item() == 3
+    assert W_hh(initialize(nn.RNN(1, 1), lambda *_, **kw: ones(*_, **kw), size=4)).item() == 4
+
+
+def test_a_scheme_can_be_entered_under_a_name(own_register):
     assert scheme("ones")(ones) is ones
-    assert initializers.SCHEMES["ones"] is ones
     assert W_hh(initialize(nn.RNN(1, 2), "ones")).tolist() == [[1, 1], [1, 1]]
+    assert scheme_names()[-1] == "ones"
     with pytest.raises(ValueError, match=r"scheme 'ones' \(size\), but 'rho' was given"):
         initialize(nn.RNN(1, 2), "ones", rho=1)
-
-
-def test_what_the_schemes_are_called():
-    assert list(SCHEMES) == ["torch", "orthogonal", "gaussian"]
+    initialize(nn.LSTM(1, 2), ["forget_bias", "ones"])  # of no kind: may stand anywhere
+    scheme("ones", "weights")(ones)
+    with pytest.raises(ValueError, match=r"'ones' after 'forget_bias' was given"):
+        initialize(nn.LSTM(1, 2), ["forget_bias", "ones"])
+    with pytest.raises(ValueError, match=r"^kind must be one of 'preset', .*, but 'odd' was given"):
+        scheme("ones", "odd")
 
 
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (
-            (nn.RNN(1, 2), "magic"),
-            {},
-            "scheme must be one of 'torch', 'orthogonal', 'gaussian', but",
-        ),
+        ((nn.RNN(1, 2), "magic"), {}, "scheme must be one of 'torch', 'keras', .*, but 'magic'"),
         ((nn.RNN(1, 2), None), {}, "scheme must be one of 'torch', .*, but None was given"),
         (
             (nn.RNN(1, 2), "torch"),
@@ -284,27 +297,38 @@ def test_what_the_schemes_are_called():
             r"options must be those of the scheme 'torch' \(none\), but 'gain' was given",
         ),
         (
-            (nn.RNN(1, 2), "orthogonal"),
+            (nn.RNN(1, 2), "gaussian"),
+            {"gain": 1},
+            r"options must be those of the scheme 'gaussian' \(rho\), but 'gain' was given",
+        ),
+        (
+            (nn.RNN(1, 2), ones),
             {"rho": 1},
-            r"options must be those of the scheme 'orthogonal' \(gain\), but 'rho' was given",
-        ),
-        ((nn.RNN(1, 2), "orthogonal"), {"gain": -1}, "gain must be a number of at least 0, but -1"),
-        ((nn.RNN(1, 2), "gaussian"), {"rho": -0.5}, "rho must be a number of at least 0, but -0.5"),
-        (
-            (nn.RNN(1, 2), "gaussian"),
-            {"rho": "big"},
-            "rho must be a number of at least 0, but 'big",
+            r"options must be those of the scheme 'ones' \(size\), but 'rho' was given",
         ),
         (
-            (nn.RNN(1, 2), "gaussian"),
-            {"rho": math.nan},
-            "rho must be a number of at least 0, but n",
+            (nn.RNN(1, 2), "normal"),
+            {},
+            "options must include 'std' for the scheme 'normal', but it was not given",
         ),
         ((nn.Linear(1, 2), "torch"), {}, "module must be an nn.RNN, nn.LSTM or nn.GRU, or one of"),
         ((nn.Linear(1, 2), ones), {}, "module must be an nn.RNN, nn.LSTM or nn.GRU, or one of"),
+        (
+            (torch.nn.utils.parametrizations.weight_norm(nn.RNN(1, 2), "weight_hh_l0"), "torch"),
+            {},
+            "module must have plain weights, but one has a parametrization",
+        ),
         (("lstm", "torch"), {}, "module must be an nn.RNN, nn.LSTM or nn.GRU, or one of their cel"),
     ],
 )
 def test_bad_input_is_named(arguments, options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         initialize(*arguments, **options)
+
+
+def test_torch_is_the_default():
+    one, other = tk.initialize(nn.GRU(2, 3), generator=numbers()), nn.GRU(2, 3)
+    start(other, "torch")
+    for name, views in gates(one).items():
+        for gate, values in views.items():
+            assert torch.equal(values, gates(other)[name][gate])

@@ -13,10 +13,11 @@ PACKAGE = Path(tk.__file__).parent
 # Lowest first; a module may import modules of lower layers only.
 LAYERS = [
     {"errors"},
-    {"cells", "device", "gates", "initial_states", "optimizers", "statistics"},
-    {"clipping", "drop_ins", "spectra", "stacked"},
+    {"cells", "device", "gates", "initial_states", "laws", "optimizers", "statistics"},
+    {"clipping", "conversion", "drop_ins", "framework_rules", "schemes", "spectra", "stacked"},
+    {"bias_schemes", "presets", "weight_schemes"},
     {"datasets", "initializers", "learned_states", "models", "objectives", "plans"},
-    {"sequence_tasks", "series_tasks"},
+    {"frameworks", "sequence_tasks", "series_tasks", "square_schemes"},
     {"tasks"},
     {"plots", "results", "stacks", "unroll"},
     {"blocks"},
@@ -26,15 +27,33 @@ LAYERS = [
     {"comparison"},
     {"jacobians", "training"},
     {"dynamics"},
+    {"signals"},
     {"experiments", "exercises"},
     {"labs"},
 ]
 LAB_LAYERS = [
-    {"canvas", "controls"},
+    {"canvas", "controls", "gate_weights", "signal_picture"},
     {"spec", "spectrum"},
     {"base", "network", "own_model", "race"},
-    {"spectral_radius"},
+    {"fresh_from_the_box", "signal", "spectral_radius"},
     {"forget_bias", "gradient_map"},
+]
+EXPERIMENT_LAYERS = [
+    {"defaults", "exploding", "pretraining", "weights"},
+    {"studies"},
+    {"__main__"},
+]
+EXERCISE_LAYERS = [
+    {"feedback"},
+    {"answers"},
+    {
+        "exploding_gradients",
+        "framework_defaults",
+        "memory_biases",
+        "start_here",
+        "tf1_weights",
+        "weight_initialization",
+    },
 ]
 
 
@@ -66,8 +85,16 @@ def test_imports_point_down():
     assert set(check(PACKAGE, LAYERS)) == set().union(*LAYERS)
 
 
-def test_imports_of_labs_point_down():
-    assert set(check(PACKAGE / "labs", LAB_LAYERS)) == set().union(*LAB_LAYERS)
+@pytest.mark.parametrize(
+    ("folder", "layers"),
+    [
+        ("labs", LAB_LAYERS),
+        ("experiments", EXPERIMENT_LAYERS),
+        ("exercises", EXERCISE_LAYERS),
+    ],
+)
+def test_imports_within_a_package_point_down(folder, layers):
+    assert set(check(PACKAGE / folder, layers)) == set().union(*layers)
 
 
 def test_no_module_grows_beyond_its_noun():
@@ -97,9 +124,9 @@ def test_unknown_names_are_refused():
 def test_heavy_parts_load_on_use():
     code = (
         "import sys, teachkit as tk\n"
-        "heavy = {'matplotlib', 'seaborn', 'scipy', 'ipywidgets', 'IPython', 'PIL'}\n"
+        "heavy = {'matplotlib', 'seaborn', 'scipy', 'ipywidgets', 'IPython', 'PIL', 'keras'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-        "tk.labs.forget_bias, tk.models, tk.unroll\n"
+        "tk.labs.forget_bias, tk.models, tk.unroll, tk.frameworks, tk.initializers, tk.laws\n"
         "assert callable(tk.gates) and callable(tk.gradient_map)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -16,7 +16,7 @@ case "$*" in
     "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     *--index-url*) exit ${NO_TORCH_INDEX:-0} ;;
     *"--target .colab"*) mkdir .colab ;;
-    *"--target .bench"*) mkdir .bench ;;
+    *"--target .oracles"*) mkdir .oracles ;;
 esac
 """
 
@@ -82,16 +82,31 @@ def test_test_sets_up_the_rest_once(project):
     assert ran.returncode == 0, ran.stderr
     assert calls[3].endswith("install --requirement requirements-dev.txt")
     assert "--target .colab --requirement requirements-colab.txt" in calls[4]
-    assert calls[5:] == ["-m pytest -k gates"]
+    assert "--no-deps --target .oracles --requirement requirements-oracles.txt" in calls[5]
+    assert calls[6:] == ["-m pytest -k gates"]
     again, _ = project.make("test")
     assert again == ["-m pytest"]
 
 
-def test_bench_installs_what_it_compares_with_in_a_folder_of_its_own(project):
+@pytest.mark.parametrize("folder", [".colab", ".oracles"])
+def test_another_environment_installs_what_fits_its_python(folder, project, tmp_path):
+    install = f"--target {folder} "
+    project.make("test")
+    project.command(tmp_path / "other" / "bin" / "python", FAKE_PYTHON)
+    calls, ran = project.make("test", VIRTUAL_ENV=str(tmp_path / "other"))
+    assert ran.returncode == 0, ran.stderr
+    assert len([call for call in calls if install in call]) == 1
+    calls, _ = project.make("test")
+    assert len([call for call in calls if install in call]) == 1
+    calls, _ = project.make("test", VIRTUAL_ENV=str(project.folder / ".venv"))
+    assert not any(install in call for call in calls)
+
+
+def test_bench_has_what_it_compares_with_in_a_folder_of_its_own(project):
     calls, ran = project.make("bench")
     assert ran.returncode == 0, ran.stderr
-    (installed,) = [call for call in calls if "requirements-bench.txt" in call]
-    assert "--no-deps --target .bench" in installed
+    (installed,) = [call for call in calls if "requirements-oracles.txt" in call]
+    assert "--no-deps --target .oracles" in installed
     names = ["analyses", "replicas", "experiments", "slider", "chapters"]
     measured = [f"-m benchmarks.{name}" for name in names]
     assert calls[-5:] == measured

@@ -45,7 +45,7 @@ def pins(name):
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
-        ("requirements.txt", [PROJECT["dependencies"], EXTRAS["lab"]]),
+        ("requirements.txt", [PROJECT["dependencies"], EXTRAS["lab"], EXTRAS["keras"]]),
         ("requirements-dev.txt", [EXTRAS["dev"]]),
     ],
 )
@@ -75,12 +75,17 @@ def test_a_developer_gets_what_a_learner_gets():
     assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
 
-def test_what_only_the_benchmarks_need_is_pinned_and_gets_a_reason_each():
-    lines = (ROOT / "requirements-bench.txt").read_text().splitlines()
-    assert {"jax", "keras"} <= pins("requirements-bench.txt").keys()
+def test_keras_is_offered_but_teachkit_works_without_it():
+    assert bounds(EXTRAS["keras"]).keys() == {"keras"}
+    assert "keras" not in bounds(PROJECT["dependencies"], EXTRAS["lab"])
+
+
+def test_what_the_project_is_only_compared_with_is_pinned_and_gets_a_reason_each():
+    lines = (ROOT / "requirements-oracles.txt").read_text().splitlines()
+    pinned = pins("requirements-oracles.txt").keys()
+    assert {"jax", "flax", "dm-haiku", "equinox"} <= pinned
     assert all("#" in line for line in lines if line)
-    others = pins("requirements.txt").keys() | pins("requirements-dev.txt").keys()
-    assert pins("requirements-bench.txt").keys().isdisjoint(others)
+    assert pinned.isdisjoint(pins("requirements.txt").keys() | pins("requirements-dev.txt").keys())
 
 
 def test_conda_installs_the_same():

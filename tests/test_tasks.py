@@ -3,6 +3,7 @@ import functools
 import hashlib
 import itertools
 import math
+import re
 from collections import Counter
 from itertools import islice
 
@@ -25,6 +26,7 @@ from teachkit.tasks import (
     SeriesTask,
     TemporalOrder,
     Vowels,
+    Words,
     batches,
     make_task,
 )
@@ -33,6 +35,7 @@ ALL = [make_task(name) for name in TASKS]
 EVERY = [
     Characters(7),
     Names(),
+    Words(),
     Vowels(),
     Forecast(7, every_step=True),
     Forecast(7, "co2", every_step=True),
@@ -44,7 +47,7 @@ SERIES: list[SeriesTask] = [
     Forecast(5, "seattle temperatures", True),
     Characters(5),
 ]
-FINITE = [Names(), Vowels(), Digits(), Digits("pixels")]
+FINITE = [Names(), Words(), Vowels(), Digits(), Digits("pixels")]
 
 
 def ids(task):
@@ -517,6 +520,19 @@ def test_names_are_spelled_and_every_name_is_in_one_part():
     assert train | set(held_out) == set(datasets.names())
     assert not train & set(held_out)
     assert task.seq_len == 1 + max(map(len, datasets.names()))
+
+
+def test_words_are_shakespeares_and_no_names():
+    task = Words()
+    train = set(spelled(*task.batch(12 * task.train_sequences, generator())))
+    held_out = set(spelled(*task.held_out(10**6)))
+    assert len(train) == task.train_sequences
+    assert not train & held_out
+    plays = re.split("[^a-z]+", datasets.tragedies().lower())
+    names = set(datasets.names())
+    assert train | held_out == {w for w in plays if 2 <= len(w) <= 11} - names
+    assert {"juliet", "hamlet", "the"} & (train | held_out) == {"hamlet", "the"}
+    assert task.seq_len == Names().seq_len
 
 
 def test_vowels_end_with_their_speaker():

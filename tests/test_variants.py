@@ -10,9 +10,11 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from teachkit.clipping import Clipper
+from teachkit.device import generator
 from teachkit.drop_ins import GRU, LSTM
 from teachkit.gates import gates
 from teachkit.initial_states import NAMED, LearnedState, NoisyState, make_initial_state
+from teachkit.initializers import initialize
 from teachkit.models import ACTIVATIONS, ElmanRNN
 from teachkit.spectra import spectral_radius
 from teachkit.tasks import Forecast, Names, RecallFirst
@@ -133,6 +135,55 @@ def test_a_function_gets_the_generator_of_the_seed_and_its_options():
     assert_close(2 * once.get_parameter(name), twice.get_parameter(name))
 
 
+STEPS: list[Any] = ["orthogonal", {"scheme": "chrono", "max_steps": 20}]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_initializer_may_be_a_sequence_of_steps(cell):
+    variant = Variant(cell=cell, hidden_size=6, initializer=STEPS)
+    assert variant == Variant(cell=cell, hidden_size=6, initializer=tuple(STEPS))
+    found, other = variant.model(TASK, 3).rnn, Variant(cell=cell, hidden_size=6).model(TASK, 0).rnn
+    initialize(other, STEPS, generator=generator(3, "weights"))
+    check_same(dict(found.named_parameters()), dict(other.named_parameters()))
+    bias = gates(found)["bias_ih_l0"]["forget" if cell == "lstm" else "update"]
+    assert ((bias.exp() >= 1) & (bias.exp() <= 19.001)).all()
+    for W in gates(found)["weight_hh_l0"].values():
+        assert_close(W @ W.T, torch.eye(6), atol=1e-6, rtol=0)
+
+
+def test_a_forget_bias_comes_after_all_steps():
+    rnn = Variant(hidden_size=6, initializer=STEPS, forget_bias=3).model(TASK, 0).rnn
+    biases = gates(rnn)["bias_ih_l0"]
+    assert (biases["forget"] == 3).all()
+    assert (biases["input"] <= 0).all()
+
+
+def test_a_sequence_that_changes_later_changes_no_variant():
+    steps: list[Any] = ["orthogonal"]
+    variant = Variant(initializer=steps)
+    steps.append("nonsense")
+    assert variant == Variant(initializer=("orthogonal",))
+
+
+@pytest.mark.parametrize(
+    ("initializer", "text"),
+    [
+        ("orthogonal", "orthogonal"),
+        ({"scheme": "gaussian", "rho": 2}, "{'scheme': 'gaussian', 'rho': 2}"),
+        (
+            ("orthogonal", {"scheme": "chrono", "max_steps": 20}),
+            "['orthogonal', {'scheme': 'chrono', 'max_steps': 20}]",
+        ),
+        (["torch", nn.init.ones_], "['torch', 'ones_']"),
+        ({"scheme": nn.init.normal_, "std": 2}, "{'scheme': 'normal_', 'std': 2}"),
+    ],
+)
+def test_a_description_names_steps_and_functions(initializer, text):
+    found = Variant(initializer=initializer).describe()
+    assert found["initializer"] == text
+    assert json.loads(json.dumps(found)) == found
+
+
 @pytest.mark.parametrize("initializer", ["torch", "orthogonal"])
 @pytest.mark.parametrize("forget_bias", [-1, 0.0, 2.5])
 def test_the_forget_bias_is_set_after_the_scheme(initializer, forget_bias):
@@ -214,11 +265,23 @@ def test_variants_are_made_from_what_they_differ_in_and_what_they_share():
         ({"initial_state": None}, "initial_state must be one of 'zero', .* but None was given"),
         (
             {"initializer": "magic"},
-            "initializer must be one of 'torch', 'ortho.* 'magic' was given",
+            "initializer must be one of 'torch', .*'ortho.* 'magic' was given",
         ),
         (
-            {"initializer": ["torch"]},
-            r"initializer must be one of 'torch', .* \['torch'\] was given",
+            {"initializer": []},
+            r"initializer must be a scheme, or a sequence of one or more, but \[\] was given",
+        ),
+        (
+            {"initializer": ["torch", "magic"]},
+            "initializer must be one of 'torch', .*, but 'magic' was given",
+        ),
+        (
+            {"initializer": ["torch", {"max_steps": 5}]},
+            'initializer must be a scheme, or a dict with a "scheme", but',
+        ),
+        (
+            {"initializer": ["forget_bias", "orthogonal"]},
+            "initializer must have its bias schemes last, but 'orthogonal' after 'forget_bias'",
         ),
         (
             {"initializer": {"rho": 1}},

@@ -80,8 +80,8 @@ tk.check.half_after_50(rho)
 # | chapter | the question it answers |
 # |---|---|
 # | **00 Start here** | Does my machine run it, and what does one slider show? |
-# | 01 Framework defaults (coming) | How are weights and states initialised by default in PyTorch and Keras? |
-# | 02 Weight initialization (coming) | Xavier, He, orthogonal, identity, chrono: which fits, and what does it change? |
+# | [01 Framework defaults](01_framework_defaults.ipynb) | How are weights and states initialised by default in PyTorch and Keras? |
+# | [02 Weight initialization](02_weight_initialization.ipynb) | Xavier, He, orthogonal, identity, chrono: which fits, and what does it change? |
 # | 03 Initial states (coming) | Should the initial state be zero, noisy, learned, adaptive or carried over? |
 # | [04 Exploding gradients](04_exploding_gradients.ipynb) | Why do gradients explode or vanish, and what have eigenvalues to do with it? |
 # | 05 Gradient clipping (coming) | What should be clipped, when, and at which threshold? |
@@ -93,4 +93,4 @@ tk.check.half_after_50(rho)
 # - One slider shows the core of the matter: 10 % below or above 1, `rho` decides between a gradient that vanishes and one that explodes.
 # - Chapters alternate between predicting, moving, explaining, training and checking.
 #
-# Next: [04 Exploding gradients](04_exploding_gradients.ipynb)
+# Next: [01 Framework defaults](01_framework_defaults.ipynb)

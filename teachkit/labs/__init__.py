@@ -1,7 +1,9 @@
 """The labs: sliders over real networks. Each opens with `tk.labs.<name>(**settings)`."""
 
 from .forget_bias import forget_bias
+from .fresh_from_the_box import fresh_from_the_box
 from .gradient_map import gradient_map
+from .signal import signal
 from .spectral_radius import spectral_radius
 
-__all__ = ["forget_bias", "gradient_map", "spectral_radius"]
+__all__ = ["forget_bias", "fresh_from_the_box", "gradient_map", "signal", "spectral_radius"]

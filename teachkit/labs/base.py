@@ -155,14 +155,10 @@ class Lab:
         """Put settings into the controls without a redraw for each."""
         self._moving = True
         try:
-            for name, (low, high) in self.spec.limits(settings).items():
-                control = self.controls[name]
-                # Widen before narrowing: min may never pass max on the way.
-                control.min, control.max = min(low, control.min), max(high, control.max)
-                control.value = settings[name]
-                control.min, control.max = low, high
-            for name, value in settings.items():
-                self.controls[name].value = value
+            limits = self.spec.limits(settings)
+            for control in self.spec.controls:
+                name = control.name
+                control.put(self.controls[name], settings[name], limits.get(name))
         finally:
             self._moving = False
 
@@ -170,20 +166,10 @@ class Lab:
         """React to a control with the values of all of them."""
         if self._moving:
             return
-        # 18.950000000000003 is 18.95 in the settings line; chaos would make two pictures of them.
-        given = {
-            name: round(control.value, 6) if isinstance(control.value, float) else control.value
-            for name, control in self.controls.items()
-        }
+        given = {c.name: c.read(self.controls[c.name]) for c in self.spec.controls}
         try:
-            limits = self.spec.limits(given)
-            for name, (low, high) in limits.items():
-                given[name] = min(max(given[name], low), high)
-            self.settings = given
-            if any(
-                (self.controls[n].min, self.controls[n].max) != ends for n, ends in limits.items()
-            ):
-                self._set_controls(given)
+            self.settings = self.spec.fit(given)
+            self._set_controls(self.settings)
             self._redraw()
         except Exception as error:
             self._report(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import threading
-from contextlib import nullcontext
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..plots import style
+from ..plots import keep_ticks
 
 # Matplotlib is not thread safe: a slider and a training in the background take turns.
 _DRAWING = threading.RLock()
@@ -23,7 +22,11 @@ WIDTH = 920  # pixels of a picture, and of the sentence under it
 
 
 class Picture(Protocol):
-    """A figure whose `artists` move; everything else is drawn once, into a background."""
+    """A figure whose `artists` move; everything else is drawn once, into a background.
+
+    It is made in `plots.style`. An update is not: a slider calls it in a thread of its own, and
+    rcParams belong to the whole process. So it makes no texts, and legends with `plots.legend`.
+    """
 
     figure: Figure
     artists: list[Artist]
@@ -42,13 +45,12 @@ class Canvas:
         self._background: Any = None
         for artist in picture.artists:
             artist.set_animated(True)
+        for ax in picture.figure.axes:
+            keep_ticks(ax)
 
     def png(self, result: Any) -> bytes:
         """Return the picture of a result as PNG."""
-        # rcParams belong to the whole process: a thread in the background must not change what the
-        # reader sets meanwhile.
-        main = threading.current_thread() is threading.main_thread()
-        with _DRAWING, style() if main else nullcontext():
+        with _DRAWING:
             # Until this is through there is no background: after an error the next one is drawn.
             background, self._background = self._background, None
             changed = self.picture.update(result)

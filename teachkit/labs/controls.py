@@ -1,4 +1,8 @@
-"""The controls of a lab: a slider for a number, a drop-down list for a choice."""
+"""The controls of a lab: a slider for a number, a drop-down list for a choice.
+
+What a control offers can depend on the others. Such a limit is (low, high) for a slider and the
+options of a choice.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +30,33 @@ class Slider:
         """Whether the slider holds whole numbers."""
         return all(isinstance(v, int) for v in (self.value, self.low, self.high, self.step))
 
-    def check(self, given: Any) -> float:
+    def check(self, given: Any, limit: tuple[Any, ...] | None = None) -> float:
         """Return a valid value or raise `ValueError`."""
-        number = check_number(self.name, given, self.low, self.high)
+        low, high = limit or (self.low, self.high)
+        number = check_number(self.name, given, low, high)
         if not self.whole:
             return number
         if number != int(number):
-            raise bad(self.name, given, f"a whole number from {self.low} to {self.high}")
+            raise bad(self.name, given, f"a whole number from {low} to {high}")
         return int(number)
+
+    def nearest(self, value: Any, limit: tuple[Any, ...]) -> Any:
+        """Return the value within the limit that is nearest to this one."""
+        low, high = limit
+        return min(max(value, low), high)
+
+    def read(self, widget: widgets.Widget) -> float:
+        """Return the value of the widget: 18.95, where the browser says 18.950000000000003."""
+        return round(widget.value, 6)  # chaos would make two pictures of them
+
+    def put(self, widget: widgets.Widget, value: Any, limit: tuple[Any, ...] | None = None) -> None:
+        """Show a value, and its limit, in the widget."""
+        low, high = limit or (self.low, self.high)
+        # Widen before narrowing: min may never pass max on the way.
+        widget.min, widget.max = min(low, widget.min), max(high, widget.max)
+        if self.read(widget) != value:
+            widget.value = value
+        widget.min, widget.max = low, high
 
     def widget(self) -> widgets.Widget:
         """Make the control; two fit side by side at a notebook width of 700 px."""
@@ -50,26 +73,52 @@ class Slider:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few options, in a drop-down list."""
+    """One of a few options, in a drop-down list.
+
+    kin: groups of options that mean the same in different company; where an option is no longer
+    offered, one of its kin takes its place, or else the first that is offered.
+    """
 
     name: str
     label: str
     value: Any
     options: tuple[Any, ...]
+    kin: tuple[tuple[Any, ...], ...] = ()
 
-    def check(self, given: Any) -> Any:
+    def check(self, given: Any, limit: tuple[Any, ...] | None = None) -> Any:
         """Return a valid value or raise `ValueError`."""
-        check_choice(self.name, given, self.options)
+        check_choice(self.name, given, limit or self.options)
         return given
+
+    def nearest(self, value: Any, limit: tuple[Any, ...]) -> Any:
+        """Return the option within the limit that is nearest in meaning to this one."""
+        kin = [other for group in self.kin if value in group for other in group]
+        return next((option for option in (value, *kin) if option in limit), limit[0])
+
+    def read(self, widget: widgets.Widget) -> Any:
+        """Return the value of the widget."""
+        return widget.value
+
+    def put(self, widget: widgets.Widget, value: Any, limit: tuple[Any, ...] | None = None) -> None:
+        """Show a value, and the options that are offered, in the widget."""
+        options = _named(limit or self.options)
+        if widget.options != options:
+            widget.options = options  # which chooses the first one
+        widget.value = value
 
     def widget(self) -> widgets.Widget:
         """Make the control."""
-        options = [(_option_name(o), o) for o in self.options]
+        options = _named(self.options)
         return _titled(
             widgets.Dropdown(
                 description=self.label, options=options, value=self.value, **_control_style()
             )
         )
+
+
+def _named(options: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
+    """Return the options as the drop-down list of ipywidgets takes them and gives them back."""
+    return tuple((_option_name(option), option) for option in options)
 
 
 def _option_name(option: Any) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..dynamics import gradient_through_time, linear_prediction, memory_horizon
 from ..gates import set_forget_bias
-from ..plots import COLORS, decades_axis, log10, snap_decades, style
+from ..plots import COLORS, decades_axis, legend, log10, snap_decades, style
 from .base import Lab
 from .controls import Slider
 from .spec import Settings, Spec
@@ -105,10 +105,7 @@ class MemoryPicture:
         if changed:
             self._frame = frame
             self._ax.set(xlim=(0, frame[0] - 1), ylim=(low, high))
-            self._ax.legend(
-                handles=self._lines if seen else self._lines[:2],
-                ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 0.99), borderpad=0.2,
-            )  # fmt: skip
+            legend(self._ax, *(self._lines if seen else self._lines[:2]))
         return changed
 
 

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.artist import Artist
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from ..dynamics import gradient_map as measure_map
 from ..dynamics import gradient_through_time
 from ..models import ACTIVATIONS, make_elman
-from ..plots import INK, growth_image, power_of_ten, style
+from ..plots import GROWTH_MAP, INK, growth_image, power_of_ten, style
 from .base import Lab
 from .controls import Choice, Slider
 from .network import drive, rho_high
@@ -25,6 +27,7 @@ from .spec import Settings, Spec
 from .spectrum import in_words
 
 ROWS = 41  # spectral radii in a map
+_DECADES = 10.0  # of growth, to either end of the colours
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,16 @@ class MapPicture:
                 )
                 for ax in self._axes
             ]
+            for ax, activation in zip(self._axes, ACTIVATIONS, strict=True):
+                ax.set_title(activation)
+            self.figure.supxlabel("steps back in time, k", fontsize=10)
+            bar = self.figure.colorbar(
+                ScalarMappable(Normalize(-_DECADES, _DECADES), GROWTH_MAP),
+                cax=self.figure.add_axes((0.9, 0.17, 0.013, 0.73)),
+                extend="both",
+                format=power_of_ten,
+            )
+            bar.set_label("gradient norm")
         self.artists = self._lines
         self._shown: Any = None
 
@@ -127,20 +140,11 @@ class MapPicture:
             image.remove()
         self._images = [
             growth_image(
-                ax, result.growth[a], result.rhos[a], decades=10, title=a, ylabel="", xlabel=""
+                ax, result.growth[a], result.rhos[a], decades=_DECADES, ylabel="", xlabel=""
             )
-            for ax, a in zip(self._axes, result.growth, strict=True)
+            for ax, a in zip(self._axes, ACTIVATIONS, strict=True)
         ]
         self._axes[0].set_ylabel("spectral radius rho")
-        self.figure.supxlabel("steps back in time, k", fontsize=10)
-        if len(self.figure.axes) == len(self._axes):
-            bar = self.figure.colorbar(
-                self._images[-1],
-                cax=self.figure.add_axes((0.9, 0.17, 0.013, 0.73)),
-                extend="both",
-                format=power_of_ten,
-            )
-            bar.set_label("gradient norm")
         return True
 
 

@@ -1,4 +1,4 @@
-"""The spectral radius lab over the reader's own layer and batch."""
+"""The reader's own layer and batch: a copy to turn the weights of, and the spectral radius lab."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .spec import Settings, Spec
 from .spectrum import Spectrum, SpectrumPicture, sentence, table
 
 
-def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
-    """Make the lab of the reader's own layer; the layer itself is never changed."""
+def own_layer(model: nn.RNNBase, x: Tensor) -> tuple[nn.RNNBase, Tensor]:
+    """Check the reader's layer and batch; return copies in float64 on the CPU."""
     check_layer(model)
     if is_parametrized(model):
         raise bad("model", model, "a layer with plain weights, without parametrizations")
@@ -28,28 +28,41 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     base = copy.deepcopy(model).cpu().double()
     x = x.detach().cpu().double()
     gradient_through_time(base, x)  # a batch that does not fit is refused here, not on a slider
+    return base, x
+
+
+def own_controls(base: nn.RNNBase) -> tuple[Slider | Choice, ...]:
+    """Return the controls that `scaled` reads."""
+    controls: tuple[Slider | Choice, ...] = (Slider("scale", "scale", 1.0, 0.0, 3.0, 0.01),)
+    if isinstance(base, nn.LSTM) and base.bias:
+        controls += (Slider("forget_bias", "forget bias +", 0.0, -3.0, 6.0, 0.1),)
+    return controls
+
+
+def scaled(base: nn.RNNBase, settings: Settings) -> nn.RNNBase:
+    """Return a copy with the recurrent weights times `scale` and `forget_bias` added to its own."""
+    rnn = copy.deepcopy(base)
+    with torch.no_grad():
+        for name, parameter in rnn.named_parameters():
+            if name.startswith("weight_hh"):
+                parameter.mul_(settings["scale"])
+            if name.startswith("bias_ih") and "forget_bias" in settings:
+                H = rnn.hidden_size
+                parameter[H : 2 * H].add_(settings["forget_bias"])
+    return rnn
+
+
+def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
+    """Make the lab of the reader's own layer; the layer itself is never changed."""
+    base, x = own_layer(model, x)
     last = f"l{base.num_layers - 1}"
     # Both scale with the matrix: factorised here once, not on every move.
     W = getattr(base, f"weight_hh_{last}").detach()
     elman = isinstance(base, nn.RNN)
     values_1, sigma_1 = (eigenvalues(W), sigma_max(W).item()) if elman else (None, 0.0)
-    controls: tuple[Slider | Choice, ...] = (Slider("scale", "scale", 1.0, 0.0, 3.0, 0.01),)
-    if isinstance(base, nn.LSTM) and base.bias:
-        controls += (Slider("forget_bias", "forget bias +", 0.0, -3.0, 6.0, 0.1),)
-
-    def scaled(settings: Settings) -> nn.RNNBase:
-        rnn = copy.deepcopy(base)
-        with torch.no_grad():
-            for name, parameter in rnn.named_parameters():
-                if name.startswith("weight_hh"):
-                    parameter.mul_(settings["scale"])
-                if name.startswith("bias_ih") and "forget_bias" in settings:
-                    H = rnn.hidden_size
-                    parameter[H : 2 * H].add_(settings["forget_bias"])
-        return rnn
 
     def compute_own(settings: Settings) -> Spectrum:
-        rnn = scaled(settings)
+        rnn = scaled(base, settings)
         measured = gradient_through_time(rnn, x)
         T, growth = len(measured.dL_dh), measured.growth
         lead = f"recurrent weights x {settings['scale']:.2f}"
@@ -78,7 +91,7 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
 
     return Spec(
         name="spectral_radius",
-        controls=controls,
+        controls=own_controls(base),
         compute=compute_own,
         picture=SpectrumPicture,
         sentence=sentence,

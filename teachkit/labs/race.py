@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from ..clipping import Clipper
 from ..device import threads
 from ..models import SequenceModel
-from ..plots import COLORS, decades_axis, log10, style
+from ..plots import COLORS, decades_axis, legend, log10, style
 from ..tasks import Task, batches
 from ..training import History, train_steps
 
@@ -131,10 +131,11 @@ class RacePicture:
             (self._chance,) = self._loss.plot(
                 [], [], color="#333333", linestyle=":", linewidth=1.2, label="chance"
             )
-            above = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.99), "handlelength": 1.6}
-            self._norm.legend(handles=[self._threshold], fontsize=8, **above)
-            lines = [*self._lines["loss"], self._chance]
-            self._loss.legend(handles=lines, ncols=3, fontsize=8, columnspacing=1.0, **above)
+            for ax, lines in (
+                (self._loss, [*self._lines["loss"], self._chance]),
+                (self._norm, [self._threshold]),
+            ):
+                legend(ax, *lines, loc="lower right", bbox_to_anchor=(1.0, 0.99), fontsize=8)
             self.figure.tight_layout()
         self.artists = [line for lines in self._lines.values() for line in reversed(lines)]
         self.artists += [self._threshold, self._chance]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from ..errors import check_choice, check_number
+from ..errors import check_choice
 from .canvas import Picture
 from .controls import Choice, Slider
 
@@ -36,9 +36,10 @@ class Spec:
     """What makes one lab: its controls and pure functions.
 
     table: the numbers of a result, for Save. posters: changes to the settings for the still
-    pictures in a saved notebook (low, critical, high). limits: new slider ends for some settings,
-    {name: (low, high)}. arguments: written first in the settings line, for a lab of the reader's
-    own model.
+    pictures in a saved notebook (low, critical, high). limits: what some controls offer at these
+    settings, {name: (low, high) of a slider, or options of a choice}; one that depends on another
+    limited control stands below it in `controls`. arguments: written first in the settings line,
+    for a lab of the reader's own model.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Spec:
     sentence: Callable[[Any], str]
     table: Callable[[Any], pd.DataFrame]
     posters: Callable[[Settings], Sequence[Settings]] = field(default=lambda _: ({},))
-    limits: Callable[[Settings], dict[str, tuple[float, float]]] = field(default=lambda _: {})
+    limits: Callable[[Settings], dict[str, tuple[Any, ...]]] = field(default=lambda _: {})
     training: Training | None = None
     arguments: str = ""
 
@@ -63,9 +64,18 @@ class Spec:
         for name in settings:
             check_choice("setting", name, known)
         full = {**self.defaults, **{n: known[n].check(v) for n, v in settings.items()}}
-        for name, (low, high) in self.limits(full).items():
-            if not low <= full[name] <= high:
-                if name in settings:
-                    check_number(name, full[name], low, high)
-                full[name] = min(max(full[name], low), high)
+        return self.fit(full, refuse=settings)
+
+    def fit(self, settings: Settings, refuse: Collection[str] = ()) -> Settings:
+        """Return settings with each value moved to the nearest that its limit allows.
+
+        Raises `ValueError` for one that would have to move and is named in `refuse`.
+        """
+        full = dict(settings)
+        for control in self.controls:
+            limit = self.limits(full).get(control.name)
+            if limit is not None:
+                if control.name in refuse:
+                    control.check(full[control.name], limit)
+                full[control.name] = control.nearest(full[control.name], limit)
         return full

@@ -13,7 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..plots import COLORS, decades_axis, log10, snap_decades, style
+from ..plots import COLORS, decades_axis, legend, log10, snap_decades, style
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,6 @@ class SpectrumPicture:
                 0.985, 0, "", transform=curve.transAxes, ha="right", fontsize=10, fontweight="bold",
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 2.5},
             )  # fmt: skip
-            # Above the axes: inside, it would hide a curve at some setting or other.
-            above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.995), "borderpad": 0.2}
-            spacing = {"columnspacing": 0.9, "handlelength": 1.8, "handletextpad": 0.5}
-            self._legend = {"ncols": 3, **above, **spacing}
-            spacing |= {"handlelength": 1.2, "columnspacing": 0.7, "handletextpad": 0.4}
-            self._plane_legend = {"ncols": 4, **above, **spacing}
             self.figure.subplots_adjust(0.085, 0.14, 0.975, 0.9, wspace=0.26)
         self.artists = [self._gamma, self._radius, self._dots, *self._lines.values()]
         self.artists += [self._note, self._lead]
@@ -176,10 +170,10 @@ class SpectrumPicture:
             self._frame = frame
             self._plane.set(xlim=(-limit, limit), ylim=(-limit, limit))
             self._plane.set_xlabel(f"real part  ({result.panel})")
-            self._curve.legend(handles=[self._lines[key] for key in levels], **self._legend)
-            circles = [self._unit, self._radius, *([self._gamma] if wide else []), self._dots]
+            legend(self._curve, *(self._lines[key] for key in levels))
             self._gamma.set_label(f"radius {result.circle:g}")
-            self._plane.legend(handles=circles, **self._plane_legend)
+            circles = self._unit, self._radius, self._gamma if wide else None, self._dots
+            legend(self._plane, *circles, ncols=4, handlelength=1.2)
             self._curve.set(xlim=(0, len(k) - 1), ylim=(low, high))
             for patch, edge in zip(self._shade, (high, low), strict=True):
                 patch.set_bounds(0, 0, 1, edge)

@@ -33,7 +33,7 @@ def open_lab(name: str, **settings: Any) -> Lab:
 
 
 def ends(control: Slider | Choice) -> list[Any]:
-    """Both ends of a slider, or every option of a choice."""
+    """Both ends of a slider, or every option of a choice; `reach` says what of it a lab offers."""
     if isinstance(control, Choice):
         return list(control.options)
     return [control.low, control.high]
@@ -47,6 +47,13 @@ def every_end() -> list[Any]:
         for control in getattr(tk.labs, name)().spec.controls
         for value in ends(control)
     ]
+
+
+def reach(lab: Lab, control: str, value: Any) -> Any:
+    """Move a control to a value, or as near as it goes at the other settings; returns where."""
+    reached = lab.spec.fit({**lab.settings, control: value})[control]
+    lab.controls[control].value = reached
+    return reached
 
 
 def picture_bytes(shown: str) -> bytes:

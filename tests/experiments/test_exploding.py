@@ -1,7 +1,6 @@
 # mypy: disable-error-code="arg-type"
 import itertools
 import math
-import shutil
 import statistics
 
 import numpy as np
@@ -11,11 +10,11 @@ import torch
 from scipy import stats
 from torch import nn
 
-from teachkit import datasets, experiments, results
 from teachkit.device import generator
 from teachkit.experiments import (
     TEMPORAL_ORDER,
     TEMPORAL_ORDER_VARIANTS,
+    exploding,
     final_rows,
     paired_difference,
     solved_share,
@@ -101,7 +100,7 @@ def test_the_first_steps_of_a_study_are_those_that_were_saved(saved):
 def test_a_run_that_diverges_ends_there(monkeypatch):
     lr = {"lr": 1e45, "threshold": None}
     variants = {"no clipping": lr, "clip at norm 1": {"lr": 0.1, "threshold": 1.0}}
-    monkeypatch.setattr(experiments, "TEMPORAL_ORDER_VARIANTS", variants)
+    monkeypatch.setattr(exploding, "TEMPORAL_ORDER_VARIANTS", variants)
     table = temporal_order_study([1.0], [0, 1], steps=120, progress=False)
     for (variant, _), run in table.groupby(["variant", "seed"]):
         if variant == "clip at norm 1":
@@ -165,16 +164,3 @@ def test_paired_differences_with_a_t_interval():
 def test_an_unknown_variant_is_named(arguments):
     with pytest.raises(ValueError, match=r"^(variant|baseline) must be one of 'a', 'b', but 'z'"):
         paired_difference(made_up(), *arguments)
-
-
-def test_main_saves_the_study_with_its_settings(tmp_path, monkeypatch):
-    copy = shutil.copytree(datasets.data_folder(), tmp_path / "data")
-    for module in (datasets, results):
-        monkeypatch.setattr(module, "data_folder", lambda: copy)
-    short = temporal_order_study([1.0], [0], steps=1, progress=False)
-    monkeypatch.setattr(experiments, "temporal_order_study", lambda: short)  # else minutes
-    experiments.main()
-    table = load_results("temporal_order")
-    pd.testing.assert_frame_equal(table, short, check_dtype=False, rtol=1e-5)
-    assert table.attrs.items() >= TEMPORAL_ORDER.items()
-    assert table.attrs["seconds"] >= 0

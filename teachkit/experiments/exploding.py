@@ -1,30 +1,24 @@
-"""The multi-seed experiments behind the figures: tidy tables and honest intervals.
-
-Every seed sets the weights and the batches, and every variant sees the same ones: comparisons are
-paired. `make results` runs them all and saves their tables (`python -m teachkit.experiments`).
-"""
+"""Chapter 04: temporal order by spectral radius and clipping, and Lyapunov exponents."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 import torch
 
-from .clipping import Clipper
-from .device import generator
-from .dynamics import lyapunov_exponents
-from .errors import check_choice
-from .models import SequenceModel, make_elman, random_input, random_state
-from .plans import Plan
-from .replicas import Replicas
-from .results import save_results
-from .spectra import spectral_radius
-from .statistics import t_interval, wilson
-from .tasks import TemporalOrder, batches
+from ..clipping import Clipper
+from ..device import generator
+from ..dynamics import lyapunov_exponents
+from ..errors import check_choice
+from ..models import SequenceModel, make_elman, random_input, random_state
+from ..plans import Plan
+from ..replicas import Replicas
+from ..spectra import spectral_radius
+from ..statistics import t_interval, wilson
+from ..tasks import TemporalOrder, batches
 
 # Clipping keeps steps short, and so does a smaller learning rate. 0.1 is one at which clipping
 # works, so the unclipped runs get two smaller ones as well.
@@ -196,16 +190,3 @@ def lyapunov_study(
                 found = lyapunov_exponents(rnn, x, random_state(hidden_size, seed), warmup=warmup)
                 rows.append({"input": name, "rho": rho, "seed": seed, "exponent": found.item()})
     return pd.DataFrame(rows)
-
-
-def main() -> None:
-    """Run every experiment and save its table."""
-    start = time.perf_counter()
-    table = temporal_order_study()
-    seconds = round(time.perf_counter() - start)
-    save_results("temporal_order", table, {**TEMPORAL_ORDER, "seconds": seconds})
-    save_results("lyapunov", lyapunov_study(**LYAPUNOV), LYAPUNOV)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,397 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 02 Weight initialization
+#
+# **Xavier, He, orthogonal, Kaiming, identity, chrono, pre-trained: which one fits which activation, and what does it change?** You will send signals through
+# deep and recurrent networks, see them die, hold or explode, and check each recommendation by training.
+#
+# In this chapter:
+#
+# - where the **formulas** of Xavier and He come from, which activation each is for, and the trap in He's;
+# - why a **recurrent** matrix needs another argument: orthogonal, identity, and what "orthogonal" means for the four gates of an LSTM;
+# - what **training** says: schemes by learning rate, the forget bias by horizon, and pre-trained weights.
+#
+# 35 minutes to read; under a minute to run on two CPU cores; no GPU needed.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+
+import teachkit as tk
+
+tk.seed_everything(0)
+tk.plots.use_style()
+# %% [markdown]
+# ## 1. Keep the signal at its size
+#
+# One layer computes $y_i = \sum_j W_{ij} x_j$, a sum of $n$ terms. If the weights are independent with mean 0 and variance $v$, the mean square of $y$ is $n\,v$ times the mean square of $x$. After 20 layers that
+# factor stands to the power of 20. To keep a signal, choose $n\,v = 1$.
+#
+# The gradient travels through the transposed matrices, so for it $n$ is the number of *outputs*. **Xavier** (Glorot and Bengio, 2010) takes the mean of both: $v = 2/(n_{in}+n_{out})$. As a uniform distribution that is
+# $U(\pm\sqrt{6/(n_{in}+n_{out})})$, since $U(\pm a)$ has the variance $a^2/3$.
+#
+# That is for an activation with slope 1. **ReLU** sets half of its inputs to zero, and with them half of the mean square. **He** (Kaiming He et al., 2015) makes up for it: $v = 2/n_{in}$.
+#
+# **Predict.** Twenty ReLU layers with Xavier weights: which share of the signal's mean square arrives?
+
+# %%
+tk.labs.signal(scheme="xavier_uniform", activation="relu")
+
+# %% [markdown]
+# Half at every layer: $2^{-20}$ is a millionth, in both directions. (Like all numbers in this section it is the mean square, of networks with 128 units; the size itself is the root of that.)
+#
+# Left: the mean square of the signal (it travels to the right) and of the gradient (it travels to the left), layer by layer; dashed is what theory expects. Middle: the activations of the last layer. Right: the eigenvalues of a matrix.
+#
+# **Move**, one at a time, and *Reset* in between:
+#
+# 1. `scheme`: kaiming_normal. Now ReLU holds its signal; single networks wander by a factor of two or so.
+# 2. `activation`: tanh, with xavier_uniform, then kaiming_normal. Xavier's signal fades slowly, because tanh squeezes everything a little: some 2 % is left after 20 layers. He's settles at a size where the squeezing balances the growth, near 0.3;
+#    its gradient grows threefold.
+# 3. `activation`: sigmoid. Its slope is at most 1/4, and no scheme makes up for that: with Xavier less than 1e-24 of the gradient is left.
+# 4. `activation`: linear, `scheme`: orthogonal. Exactly 1, in both directions, at any depth. Drag `gain` to see how narrow that edge is.
+# 5. `scheme`: std = 2/H. See below.
+#
+# ### The trap in He's formula
+#
+# He's rule is often written as $W \sim N(0, 2/n)$. There $2/n$ is the *variance*. Many functions ask for the standard deviation, which is $\sqrt{2/n}$:
+
+# %%
+for scheme in ("kaiming_normal", "std = 2/H"):
+    sent = tk.signal_through_depth(scheme, activation="relu", hidden_size=256, depth=20)
+    print(f"{scheme:15} mean square after 20 ReLU layers: {sent.activations[-1]:.1e}")
+
+# %% [markdown]
+# Passing the variance as the standard deviation costs 42 decades. The opposite convention exists, too: in Pascanu, Mikolov and Bengio (2013), and in the documentation of `torch.nn.init.sparse_`, the second number of $N(0, 0.01)$ is the standard deviation.
+#
+# ### Exercise 1: He's standard deviation
+#
+# *One minute.* Which standard deviation does He's initialisation have for a ReLU layer with 256 inputs?
+
+# %% tags=["exercise", "he_std"]
+std = ...
+
+# %%
+tk.check.he_std(std)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>The variance is 2/n.</details>
+# <details><summary>Hint 2</summary>And the standard deviation is its root.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# std = (2 / 256) ** 0.5  # 0.088
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 2. Time is not depth
+#
+# Xavier and He argue layer by layer, each with a *new* matrix. A recurrent network meets the *same* matrix at every step, and what was stretched in one direction is stretched there again. Chapter 04 follows the gradient through such
+# a network; here it is the state.
+#
+# **Predict.** 50 steps of a linear network with Xavier's weights, no input: does the state hold, as it does in 50 layers?
+
+# %%
+tk.labs.signal(mode="time", scheme="xavier_uniform", activation="linear", depth=50)
+
+# %% [markdown]
+# What counts now are the eigenvalues. Xavier's spectral radius is 1 only on average and for large matrices; one of 1.05 makes the mean square 130 times larger in 50 steps, one of 0.95 makes it 170 times smaller. **Move** `seed` to see it: twenty networks
+# ended between 0.1 and 1,300. Then:
+#
+# 1. `scheme`: uniform 1/sqrt(H), PyTorch's default, with a radius near 0.6. Less than 1e-18 is left.
+# 2. `scheme`: orthogonal. All eigenvalues lie *on* the circle: the state keeps its size, at every step, for every seed. With `activation` tanh it fades, but slowly: to 0.01.
+# 3. `scheme`: identity, `activation`: relu. The first step cuts off what is negative; from there on every state stays exactly as it is.
+# 4. `scheme`: kaiming_normal, `activation`: relu. On average over networks the state holds. But the *same* matrix multiplies the luck of a draw 50 times: twenty networks ended between 1e-5 and 1e8.
+#
+# **Verdict on "He for ReLU":** holds for depth. In time it holds on average only, and says little about the network that you have.
+#
+# **Verdict on "orthogonal initialisation keeps hidden states independent":** does not hold; an orthogonal matrix keeps their *norm* (and the angles between them).
+
+# %% [markdown]
+# ## 3. What is orthogonal in an LSTM?
+#
+# **Predict.** `torch.nn.init.orthogonal_(lstm.weight_hh_l0)` makes the stacked $4H \times H$ matrix orthogonal. Is the forget gate's $H \times H$ block orthogonal, too?
+
+# %%
+for fused in (True, False):
+    lstm = tk.initialize(torch.nn.LSTM(128, 128), "orthogonal", fused=fused)
+    W = tk.gates(lstm)["weight_hh_l0"]["forget"]
+    print(f"fused={fused!s:5}  rho {tk.spectral_radius(W):.2f}  sigma_max {tk.sigma_max(W):.2f}")
+
+# %% [markdown]
+# It is not: a block of the stacked matrix keeps no norm, and its spectral radius is about one half (chapter 01 showed the same for Keras's default). If you want orthogonal gates, make each gate orthogonal.
+#
+# Not all orthogonal matrices are drawn alike, either. The QR decomposition of a Gaussian matrix gives an orthogonal $Q$, but its signs are an accident of the algorithm. A uniform draw ("Haar") needs them corrected:
+
+# %%
+A = torch.randn(4000, 4, 4)
+Q, R = torch.linalg.qr(A)
+signs = R.diagonal(dim1=-2, dim2=-1).sign()
+draws = {"raw QR": Q, "U of an SVD": torch.linalg.svd(A)[0], "signs fixed": Q * signs[:, None]}
+for name, W in draws.items():
+    rotations = (torch.linalg.det(W) > 0).float().mean()
+    print(f"{name:12} rotations: {rotations:6.1%}   first entry negative: {(W[:, 0, 0] < 0).float().mean():6.1%}")
+
+# %% [markdown]
+# Half of all orthogonal matrices are rotations (determinant 1), the others contain a reflection. Raw QR of $4 \times 4$ matrices never gives a rotation. A widely copied NumPy sample takes the $U$ of an SVD: better, and still not uniform. (It also fails for 1-D shapes, such as biases.)
+# All three keep norms, which is what matters most. `torch.nn.init.orthogonal_` and Keras fix the signs.
+#
+# ### Exercise 2: orthogonal gates
+#
+# *Three minutes.* Make the recurrent matrix of each gate of a one-layer LSTM orthogonal, in place.
+
+
+# %% tags=["exercise", "orthogonal_gates"]
+def orthogonal_gates(lstm):
+    """Make each gate's block of weight_hh_l0 orthogonal."""
+    return ...
+
+
+# %%
+tk.check.orthogonal_gates(orthogonal_gates)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary><code>tk.gates(lstm)["weight_hh_l0"]</code> holds a view of each block.</details>
+# <details><summary>Hint 2</summary>Call <code>torch.nn.init.orthogonal_</code> for each one, so that each gets its own matrix.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def orthogonal_gates(lstm):
+#     for W in tk.gates(lstm)["weight_hh_l0"].values():
+#         torch.nn.init.orthogonal_(W)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 4. Who learns? Schemes by learning rate
+#
+# **The experiment.** Plain recurrent networks with 32 units, Adam, clipping at norm 1, 16 seeds a cell. Two tasks: handwritten digits shown pixel by pixel (64 steps; 10 classes), and the *adding problem* (50 steps: add the two numbers that
+# were marked). Seven schemes, five learning rates.
+#
+# **Predict.** Textbooks say: Xavier for tanh, He for ReLU. And Le, Jaitly and Hinton (2015) say: for ReLU, the identity. Which row will be darkest in which panel?
+
+# %%
+rates = tk.load_results("rates")
+figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.7), sharey=True)
+for ax, ((task, activation), runs) in zip(axes, rates.groupby(["task", "activation"], sort=False)):
+    medians = runs.groupby(["scheme", "lr"], sort=False)["score"].median().unstack()
+    tk.plots.annotated_heatmap(ax, medians)
+    ax.set(title=f"{task}, {activation}", xlabel="learning rate", ylabel="")
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# A number is the median of 16 seeds: accuracy on held-out digits, or the explained share of the variance ($R^2$) for the adding problem; dark is good. `std = 2/H` is the trap of section 1, and `sparse` gives each unit 15 inputs and the matrix a
+# spectral radius of 0.95, as Pascanu, Mikolov and Bengio (2013) did. Now each scheme at its best rate, against PyTorch's default, seed by seed:
+
+# %%
+best = tk.experiments.at_best_rate(rates, baseline="torch")
+best.round(3)
+
+# %% [markdown]
+# **Digits.** The orthogonal matrix is best with *both* activations: a mean of 0.82 with tanh and 0.70 with ReLU, 0.14 and 0.13 above PyTorch's default. The textbook pairs do not show: with ReLU, He's matrix stays 0.06 *behind* Xavier's
+# (95 % interval 0.02 to 0.10). Section 2 told why: its spectral radius is 1.41, and the same matrix comes back 64 times.
+#
+# **Adding.** The identity is best with ReLU: $R^2$ has a mean of 0.94 and is above 0.95 for 10 of 16 seeds; from PyTorch's default no seed gets there, and the mean is 0.20. But on the digits the identity is *behind* the default, with both activations.
+#
+# **Learning rate.** It counts at least as much. From 0.0003 to 0.003 the default gains 0.29 (digits, tanh), twice what the best scheme adds. At 0.03 nearly everything is lost.
+#
+# **Verdict on "match the scheme to the activation: Xavier for tanh, He for ReLU":** holds for deep networks; for these recurrent ones it does not hold. Orthogonal was best or level with the best in two of three panels, identity in the third.
+# **On "the identity with ReLU learns long memories"** (Le, Jaitly and Hinton, 2015): holds on the adding problem, not as a rule.
+#
+# ## 5. The forget bias, and how long it has to last
+#
+# An LSTM remembers through its forget gate, for about $1 + e^b$ steps (chapter 04). **chrono** (Tallec and Ollivier, 2018) gives each unit its own forget bias, $b_f = \ln u$ with $u$ uniform between 1 and $T_{max} - 1$, so that the horizons $1 + u$
+# are spread evenly from 2 to $T_{max}$; and the input bias is $-b_f$.
+#
+# **The experiment.** Recall the first bit after $T$ steps of noise (chapter 01), 32 units, 300 updates, 16 seeds a cell.
+#
+# **Predict.** Which forget bias does it take for 10, 25, 50, 100 and 200 steps?
+
+# %%
+horizon = tk.load_results("horizon")
+solved = horizon.assign(solved=horizon["score"] >= 0.99)
+wide = solved.pivot_table(index="forget_bias", columns="seq_len", values="solved", sort=False)
+figure, ax = plt.subplots(figsize=(6.4, 3.2))
+tk.plots.annotated_heatmap(ax, 16 * wide, high=16, form=".0f")
+ax.set(title="solved, of 16 seeds", xlabel="steps to remember, T", ylabel="forget bias")
+plt.show()
+
+# %% [markdown]
+# A staircase. A bias of 0 does for 10 steps, 1 for 25, 2 for 50. Up to there a network learns to remember for some five of its horizons, which are 2, 3.7 and 8.4 steps. At 100 steps a bias of 3 leaves 5 seeds behind, and at 200 even 5 is not enough, although its horizon
+# is 149. chrono solves every length with every seed: it has units for each horizon, and its negative input biases keep the noise out.
+#
+# **Verdict on "set the forget bias to 1 or 2":** holds up to some 50 steps. For longer memories take chrono; it costs nothing where the memory is short.
+#
+# ### Exercise 3: chrono
+#
+# *Five minutes.* Draw the biases of the input and the forget gate for `hidden_size` units that have to remember up to `max_steps` steps.
+
+
+# %% tags=["exercise", "chrono"]
+def chrono_biases(hidden_size, max_steps):
+    """Return the input biases and the forget biases, two tensors of hidden_size numbers."""
+    return ...
+
+
+# %%
+tk.check.chrono(chrono_biases)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>First draw u, uniform between 1 and max_steps - 1.</details>
+# <details><summary>Hint 2</summary>The forget bias is the logarithm of u; the input bias is its negative, of the same unit.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def chrono_biases(hidden_size, max_steps):
+#     forget = torch.empty(hidden_size).uniform_(1, max_steps - 1).log()
+#     return -forget, forget
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: a GRU that remembers
+#
+# *Three minutes.* In PyTorch a GRU computes $h' = (1 - z)\,n + z\,h$. Give an `nn.GRU` with one layer a bias so that it keeps its state: the *effective* bias of the right gate shall be `bias`, in place.
+
+
+# %% tags=["exercise", "remember_gru"]
+def remember(gru, bias):
+    """Make a GRU keep its state by the bias of one gate."""
+    return ...
+
+
+# %%
+tk.check.remember_gru(remember)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>z must be near 1. What does that say about the sign?</details>
+# <details><summary>Hint 2</summary>PyTorch's gates are reset, update, new, and its two bias vectors are added.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def remember(gru, bias):
+#     for name, gate in tk.gates(gru).items():
+#         if name.startswith("bias"):
+#             gate["update"].fill_(bias if name.startswith("bias_ih") else 0.0)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 6. Weights that have learned already
+#
+# The best start may be somebody else's end: weights that were trained on another data set. It is said to help where data are scarce.
+#
+# **The experiment.** An LSTM with 64 units learns to spell Shakespeare's words, letter by letter (7,760 words, none of them a first name). Then it is *fine-tuned* on 50 to 4,131 first names of the US census of 1990. The rival starts from PyTorch's default weights.
+# 16 seeds, each with its own names; a fifth of them is kept for validation, and chooses learning rate and stopping point for both alike.
+#
+# **Predict.** Up to how many names does pre-training help?
+
+# %%
+pretraining = tk.load_results("pretraining")
+figure, ax = plt.subplots(figsize=(9.2, 3.4))
+starts = list(tk.experiments.STARTS)
+tk.plots.curves_with_intervals(ax, pretraining, "test", starts, x="size", hue="start")
+ax.set(xscale="log", xlabel="names to train on (and to validate with)", ylabel="loss per letter, nats")
+sizes = sorted(pretraining["size"].unique())
+ax.set_xticks(sizes, sizes)
+ax.minorticks_off()
+plt.show()
+
+# %%
+tk.experiments.pretraining_gain(pretraining).round(3)
+
+# %% [markdown]
+# RESULTS
+
+# %% [markdown]
+# ## 7. What a page says, and what holds
+#
+# Pages on "LSTM weight initialisation in PyTorch" repeat a few statements. One by one:
+#
+# | statement | verdict |
+# |---|---|
+# | PyTorch offers several ways to initialise an LSTM, which avoid vanishing gradients | does not hold: `nn.LSTM` has one, U(±1/√H), and of its gradient 5e-11 is left after 50 steps (chapter 01) |
+# | Xavier: $U(\pm\sqrt{6/(n_{in}+n_{out})})$, for tanh and sigmoid, less for ReLU | the formula is right; for depth it holds with tanh; for sigmoid nothing keeps the gradient |
+# | He: $W \sim N(0, 2/n_{in})$ | right as a *variance*, a trap as a standard deviation |
+# | He for an LSTM with ReLU | `nn.LSTM` has no choice of activation; only `nn.RNN` has `nonlinearity="relu"` |
+# | Kaiming uniform is what PyTorch recommends | PyTorch uses it in `nn.Linear` only, with `a=sqrt(5)`, which makes it U(±1/√n) again |
+# | orthogonal weights keep hidden states independent | they keep norms and angles; and only gate by gate |
+# | implementations have no options for the biases of LSTMs and GRUs | does not hold for Keras, TensorFlow 1, Flax and Haiku; for PyTorch it does |
+# | pre-trained weights help where data are scarce | PRE |
+
+# %% [markdown]
+# ## Recipe
+#
+# A PyTorch LSTM with orthogonal gates, Glorot input weights and a forget bias for its horizon, without this package:
+#
+# ```python
+# lstm = torch.nn.LSTM(input_size, hidden_size)
+# with torch.no_grad():
+#     for name, parameter in lstm.named_parameters():
+#         if name.startswith("bias"):
+#             parameter.zero_()
+#             continue
+#         for gate in parameter.chunk(4):  # views: input, forget, cell, output
+#             if name.startswith("weight_hh"):
+#                 torch.nn.init.orthogonal_(gate)
+#             else:
+#                 torch.nn.init.xavier_uniform_(gate)
+#     u = torch.empty(hidden_size).uniform_(1, max_steps - 1)  # chrono
+#     lstm.bias_ih_l0[hidden_size : 2 * hidden_size] = u.log()
+#     lstm.bias_ih_l0[:hidden_size] = -u.log()
+# ```
+#
+# With this package it is one line: `tk.initialize(lstm, ["orthogonal", {"scheme": "chrono", "max_steps": 50}])`.
+#
+# A plain network with ReLU, after Le, Jaitly and Hinton:
+#
+# ```python
+# rnn = torch.nn.RNN(input_size, hidden_size, nonlinearity="relu")
+# with torch.no_grad():
+#     torch.nn.init.eye_(rnn.weight_hh_l0)
+#     rnn.bias_ih_l0.zero_()
+#     rnn.bias_hh_l0.zero_()
+# ```
+#
+# Keras, with each gate orthogonal:
+#
+# ```python
+# import numpy as np
+# import keras
+#
+#
+# def orthogonal_gates(shape, dtype=None):
+#     gates = [keras.initializers.Orthogonal()((shape[0], shape[0]), dtype) for _ in range(4)]
+#     return keras.ops.concatenate(gates, axis=1)
+#
+#
+# layer = keras.layers.LSTM(hidden_size, recurrent_initializer=orthogonal_gates)
+# ```
+#
+# ### What to use
+#
+# DECISION
+
+# %% [markdown]
+# ## What you saw
+#
+# SUMMARY
+#
+# **Sources.** X. Glorot, Y. Bengio, [Understanding the difficulty of training deep feedforward neural networks](https://proceedings.mlr.press/v9/glorot10a.html), AISTATS 2010. K. He, X. Zhang, S. Ren, J. Sun, [Delving deep into rectifiers](https://arxiv.org/abs/1502.01852), ICCV 2015.
+# A. Saxe, J. McClelland, S. Ganguli, [Exact solutions to the nonlinear dynamics of learning in deep linear neural networks](https://arxiv.org/abs/1312.6120), ICLR 2014 (orthogonal). F. Mezzadri, [How to generate random matrices from the classical compact groups](https://arxiv.org/abs/math-ph/0609050), 2007 (Haar).
+# Q. Le, N. Jaitly, G. Hinton, [A simple way to initialize recurrent networks of rectified linear units](https://arxiv.org/abs/1504.00941), 2015 (identity). C. Tallec, Y. Ollivier, [Can recurrent neural networks warp time?](https://arxiv.org/abs/1804.11188), ICLR 2018 (chrono).
+# R. Jozefowicz, W. Zaremba, I. Sutskever, An empirical exploration of recurrent network architectures, ICML 2015 (forget bias). R. Pascanu, T. Mikolov, Y. Bengio, [On the difficulty of training recurrent neural networks](https://proceedings.mlr.press/v28/pascanu13.html), ICML 2013 (sparse).
+#
+# Previous: [01 Framework defaults](01_framework_defaults.ipynb) · Next: [04 Exploding gradients](04_exploding_gradients.ipynb)

@@ -1,0 +1,42 @@
+"""Exercises that check themselves: `tk.check.<exercise>(answer)` says and draws what it found.
+
+An unanswered exercise (`...`) is open, never an error; a typical wrong answer gets the hint that is
+meant for it; anything else gets the numbers of what was handed in.
+"""
+
+from __future__ import annotations
+
+from . import (
+    exploding_gradients,
+    framework_defaults,
+    memory_biases,
+    start_here,
+    tf1_weights,
+    weight_initialization,
+)
+from .feedback import Feedback
+
+__all__ = ["Checks", "Feedback", "check"]
+
+
+class Checks:
+    """The checks of all chapters, one method an exercise."""
+
+    half_after_50 = staticmethod(start_here.half_after_50)
+
+    default_bound = staticmethod(framework_defaults.default_bound)
+    forget_like_keras = staticmethod(framework_defaults.forget_like_keras)
+    from_tf1 = staticmethod(tf1_weights.from_tf1)
+
+    he_std = staticmethod(weight_initialization.he_std)
+    orthogonal_gates = staticmethod(weight_initialization.orthogonal_gates)
+    chrono = staticmethod(memory_biases.chrono)
+    remember_gru = staticmethod(memory_biases.remember_gru)
+
+    rescale = staticmethod(exploding_gradients.rescale)
+    hidden_growth = staticmethod(exploding_gradients.hidden_growth)
+    exploding_sigmoid = staticmethod(exploding_gradients.exploding_sigmoid)
+    horizon_100 = staticmethod(exploding_gradients.horizon_100)
+
+
+check = Checks()

@@ -1,0 +1,151 @@
+"""Chapter 02: schemes by activation and learning rate, and the forget bias by horizon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ..clipping import Clipper
+from ..comparison import compare
+from ..errors import check_choice
+from ..plans import Plan
+from ..statistics import t_interval
+from ..tasks import RecallFirst, make_task
+
+HIDDEN_SIZE = 32
+SCHEMES: dict[str, Any] = {
+    "torch": "torch",
+    "xavier_uniform": "xavier_uniform",
+    "kaiming_normal": "kaiming_normal",
+    "orthogonal": "orthogonal",
+    "identity": "identity",
+    "sparse": {"scheme": "sparse", "rho": 0.95},
+    "std = 2/H": {"scheme": "normal", "std": 2 / HIDDEN_SIZE},
+}
+RATES: dict[str, Any] = {
+    # task, its length (None: the data's own), activation, training steps
+    "cases": [
+        ["digit pixels", None, "tanh", 600],
+        ["digit pixels", None, "relu", 600],
+        ["adding", 50, "relu", 800],
+    ],
+    "schemes": SCHEMES,
+    "lrs": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
+    "hidden_size": HIDDEN_SIZE,
+    "batch_size": 32,
+    "clip": 1.0,
+    "seeds": 16,
+}
+HORIZON: dict[str, Any] = {
+    "seq_lens": [10, 25, 50, 100, 200],
+    "biases": [0, 1, 2, 3, 5],
+    "hidden_size": 32,
+    "batch_size": 32,
+    "lr": 3e-3,
+    "clip": 1.0,
+    "steps": 300,
+    "seeds": 16,
+}
+
+
+def rates_study(**changes: Any) -> pd.DataFrame:
+    """Train plain recurrent networks from every scheme at every learning rate, with Adam.
+
+    changes: to `RATES`, for a smaller study. Returns a row a run: task, activation, scheme, lr,
+    seed, test_loss and score on 500 held-out sequences at the end (NaN after a divergence), and
+    diverged, 0 or 1. Taught in chapter 02.
+    """
+    s = {**RATES, **changes}
+    variants = {
+        f"{scheme}, {lr}": {"initializer": initializer, "lr": lr}
+        for scheme, initializer in s["schemes"].items()
+        for lr in s["lrs"]
+    }
+    labels = [(scheme, lr) for scheme in s["schemes"] for lr in s["lrs"]]
+    tables = []
+    for task, seq_len, activation, steps in s["cases"]:
+        table = compare(
+            make_task(task, seq_len),
+            variants,
+            seeds=s["seeds"],
+            steps=steps,
+            score_every=steps,
+            batch_size=s["batch_size"],
+            progress=False,
+            plan=Plan(32),  # the same rounding on every day
+            cell="rnn",
+            nonlinearity=activation,
+            hidden_size=s["hidden_size"],
+            clipper=Clipper("norm", s["clip"]),
+        )
+        last = table[table["step"] == steps]
+        wide = last.pivot(index=["variant", "seed"], columns="metric", values="value")
+        wide = wide[["test_loss", "score", "diverged"]].reset_index()
+        named = dict(zip(variants, labels, strict=True))
+        wide.insert(1, "scheme", [named[v][0] for v in wide["variant"]])
+        wide.insert(2, "lr", [named[v][1] for v in wide["variant"]])
+        tables.append(wide.drop(columns="variant").assign(task=task, activation=activation))
+    found = pd.concat(tables, ignore_index=True)
+    return found[["task", "activation", "scheme", "lr", "seed", "test_loss", "score", "diverged"]]
+
+
+def at_best_rate(table: pd.DataFrame, baseline: str = "torch") -> pd.DataFrame:
+    """Compare schemes at the learning rate that is best for each, seed by seed.
+
+    table: of `rates_study`. The best rate has the highest mean score; choosing it flatters every
+    scheme alike. Returns a row a task, activation and scheme: lr, score (mean), and the mean paired
+    difference to `baseline` with its 95 % t interval, low and high. Raises `ValueError` for another
+    baseline. Taught in chapter 02.
+    """
+    check_choice("baseline", baseline, list(table["scheme"].unique()))
+    rows = []
+    for (task, activation), runs in table.groupby(["task", "activation"], sort=False):
+        scores = runs.pivot(index="seed", columns=["scheme", "lr"], values="score")
+        means = scores.mean()
+        best = {scheme: means[scheme].idxmax() for scheme in runs["scheme"].unique()}
+        reference = scores[baseline, best[baseline]]
+        for scheme, lr in best.items():
+            difference = (scores[scheme, lr] - reference).to_numpy()
+            low, high = t_interval(difference)
+            mean = difference.mean()
+            rows.append((task, activation, scheme, lr, means[scheme, lr], mean, low, high))
+    columns = ["task", "activation", "scheme", "lr", "score", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def horizon_study(**changes: Any) -> pd.DataFrame:
+    """Train LSTMs to recall the first bit after T steps, by T and by forget bias.
+
+    changes: to `HORIZON`, for a smaller study. The forget bias is a number, the same for all
+    units, or chrono with max_steps = T; all else is PyTorch's default. Returns a row a run:
+    seq_len, forget_bias (text), seed, test_loss and score on 500 held-out sequences at the end.
+    Taught in chapter 02.
+    """
+    s = {**HORIZON, **changes}
+    tables = []
+    for seq_len in s["seq_lens"]:
+        variants: dict[str, dict[str, Any]] = {
+            str(bias): {"forget_bias": float(bias)} for bias in s["biases"]
+        }
+        chrono = {"scheme": "chrono", "max_steps": seq_len}
+        variants["chrono"] = {"initializer": ["torch", chrono]}
+        table = compare(
+            RecallFirst(seq_len),
+            variants,
+            seeds=s["seeds"],
+            steps=s["steps"],
+            score_every=s["steps"],
+            batch_size=s["batch_size"],
+            progress=False,
+            plan=Plan(32),
+            hidden_size=s["hidden_size"],
+            lr=s["lr"],
+            clipper=Clipper("norm", s["clip"]),
+        )
+        last = table[table["step"] == s["steps"]]
+        wide = last.pivot(index=["variant", "seed"], columns="metric", values="value")
+        wide = wide[["test_loss", "score"]].reset_index().rename(columns={"variant": "forget_bias"})
+        tables.append(wide.assign(seq_len=seq_len))
+    found = pd.concat(tables, ignore_index=True)
+    return found[["seq_len", "forget_bias", "seed", "test_loss", "score"]]

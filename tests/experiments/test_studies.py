@@ -1,0 +1,234 @@
+"""Every study: what is saved is complete, and running a part of it again gives the same."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from teachkit import datasets, experiments, results
+from teachkit.device import generator
+from teachkit.experiments import (
+    HORIZON,
+    PRESETS,
+    PRETRAINING,
+    RATES,
+    RECALL,
+    STARTS,
+    STUDIES,
+    Study,
+    at_best_rate,
+    horizon_study,
+    preset_gradients,
+    pretraining_gain,
+    pretraining_study,
+    rates_study,
+    recall_study,
+    run_studies,
+    studies,
+)
+from teachkit.models import random_input
+from teachkit.results import load_results
+from teachkit.tasks import Names, RecallFirst, Words, batches
+from teachkit.variants import Variant
+
+
+def runs_of(table, *columns):
+    return set(table[list(columns)].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_saved_study_tells_its_settings(name):
+    table = load_results(name)
+    settings = json.loads(json.dumps(STUDIES[name].settings))
+    assert table.attrs.items() >= settings.items()
+    assert table.attrs["seconds"] >= 0
+
+
+def test_the_saved_studies_are_complete():
+    recall = load_results("recall")
+    steps = range(0, RECALL["steps"] + 1, RECALL["score_every"])
+    seeds = range(16)
+    wanted = set(itertools.product(PRESETS, seeds, steps, ["test_loss", "score"]))
+    assert runs_of(recall, "variant", "seed", "step", "metric") == wanted
+    rates = load_results("rates")
+    cases = [(task, activation) for task, _, activation, _ in RATES["cases"]]
+    wanted = set(itertools.product(cases, RATES["schemes"], RATES["lrs"], seeds))
+    found = runs_of(rates, "task", "activation", "scheme", "lr", "seed")
+    assert {((task, activation), *rest) for task, activation, *rest in found} == wanted
+    horizon = load_results("horizon").astype({"forget_bias": str})
+    biases = [*map(str, HORIZON["biases"]), "chrono"]
+    wanted = set(itertools.product(HORIZON["seq_lens"], biases, seeds))
+    assert runs_of(horizon, "seq_len", "forget_bias", "seed") == wanted
+    pretraining = load_results("pretraining")
+    wanted = set(itertools.product(STARTS, PRETRAINING["sizes"], seeds))
+    assert runs_of(pretraining, "start", "size", "seed") == wanted
+    assert pretraining.notna().all(axis=None)
+
+
+def test_recall_again():
+    again = recall_study(seeds=2, steps=50)
+    both = again.merge(
+        load_results("recall"), on=["variant", "seed", "step", "metric"], suffixes=("", "_saved")
+    )
+    assert len(both) == len(PRESETS) * 2 * 3 * 2
+    # Rounding differs between plans and machines, and 50 steps have amplified it a little.
+    both = both[both["step"] <= 25]
+    np.testing.assert_allclose(both["value"], both["value_saved"], rtol=0.02, atol=0.02)
+
+
+def test_rates_again():
+    case = RATES["cases"][0]
+    again = rates_study(cases=[case], schemes={"orthogonal": "orthogonal"}, lrs=[0.003], seeds=2)
+    keys = ["task", "activation", "scheme", "lr", "seed"]
+    both = again.merge(load_results("rates"), on=keys, suffixes=("", "_saved"))
+    assert len(both) == 2
+    np.testing.assert_allclose(both["score"], both["score_saved"], atol=0.1)
+    assert (both["diverged"] == 0).all()
+
+
+def test_horizon_again():
+    again = horizon_study(seq_lens=[10], biases=[2], seeds=2)
+    saved = load_results("horizon").astype({"forget_bias": str})
+    both = again.merge(saved, on=["seq_len", "forget_bias", "seed"], suffixes=("", "_saved"))
+    assert set(both["forget_bias"]) == {"2", "chrono"}
+    assert (both[["test_loss", "test_loss_saved"]] < 0.05).all(axis=None)
+
+
+def test_gradients_of_presets_are_those_of_autograd():
+    table = preset_gradients(seeds=2, hidden_size=8, seq_len=6, first_seed=3)
+    assert runs_of(table, "variant", "seed") == set(itertools.product(PRESETS, [3, 4]))
+    row = table[(table["variant"] == "Keras") & (table["seed"] == 4)]
+    lstm = nn.LSTM(1, 8, dtype=torch.float64)
+    given = Variant(hidden_size=8, initializer="keras").model(RecallFirst(), 4).rnn
+    lstm.load_state_dict(given.double().state_dict())
+    start = torch.zeros(1, 1, 8, dtype=torch.float64, requires_grad=True)
+    out, (h, c) = lstm(random_input(6, 1, 4), (torch.zeros_like(start), start))
+    out[-1].sum().backward()
+    assert start.grad is not None
+    at_the_end = h / c.tanh() * (1 - c.tanh() ** 2)  # h = o tanh(c), so dh/dc = o (1 - tanh(c)^2)
+    expected = (start.grad.norm() / at_the_end.norm()).item()
+    assert row["growth"].item() == pytest.approx(expected, rel=1e-9)
+
+
+def pretrained_alone(seed, size, lr, pretraining_steps, steps):
+    """One pre-trained run of the study in plain PyTorch: test and validation loss by step."""
+    model = Variant(hidden_size=16).model(Words(), seed)
+
+    def train(loader, rate, count):
+        optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+        for x, target in itertools.islice(loader, count):
+            optimizer.zero_grad()
+            flat = model(x).reshape(-1, 27), target.reshape(-1)
+            nn.functional.cross_entropy(*flat, ignore_index=-100).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    def loss(x, target):
+        with torch.no_grad():
+            flat = model(x).reshape(-1, 27), target.reshape(-1)
+            return nn.functional.cross_entropy(*flat, ignore_index=-100).item()
+
+    train(batches(Words(), 32, seed=seed), PRETRAINING["pretraining_lr"], pretraining_steps)
+    x, target = Names().training_part()
+    chosen = torch.randperm(x.shape[1], generator=generator(seed, "names"))[:size]
+    kept, used = chosen[: size // 5], chosen[size // 5 :]
+    draw = generator(seed, "batches")
+
+    def loader():
+        while True:
+            indices = used[torch.randint(len(used), (32,), generator=draw)]
+            yield x[:, indices], target[:, indices]
+
+    before = loss(x[:, kept], target[:, kept]), loss(*Names().held_out(10**6))
+    train(loader(), lr, steps)
+    return before, (loss(x[:, kept], target[:, kept]), loss(*Names().held_out(10**6)))
+
+
+def test_pretraining_is_that_of_plain_pytorch():
+    settings = {"pretraining_steps": 12, "steps": 10, "score_every": 10, "hidden_size": 16}
+    table = pretraining_study(seeds=2, sizes=[40], lrs=[3e-3], **settings)
+    row = table[(table["start"] == "pre-trained") & (table["seed"] == 1)].iloc[0]
+    before, after = pretrained_alone(1, 40, 3e-3, 12, 10)
+    best = min((before, 0), (after, 10))
+    assert (row["validation"], row["test"]) == pytest.approx(best[0], rel=1e-4)
+    assert row["step"] == best[1]
+    assert row["last_test"] == pytest.approx(after[1], rel=1e-4)
+    scratch = table[(table["start"] == "from scratch") & (table["seed"] == 1)].iloc[0]
+    assert scratch["test"] > row["test"]
+
+
+def test_validation_chooses_the_rate_and_the_step():
+    rows = [
+        ("a", 0.1, 0, 0, 3.0, 9.0), ("a", 0.1, 0, 5, 2.0, 8.0), ("a", 0.1, 0, 10, 2.5, 7.0),
+        ("a", 0.2, 0, 0, 3.0, 9.0), ("a", 0.2, 0, 5, 2.9, 6.0), ("a", 0.2, 0, 10, 2.1, 1.0),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["start", "lr", "seed", "step", "validation", "test"])
+    (found,) = experiments.pretraining._chosen_by_validation(table.assign(size=4)).to_dict(
+        "records"
+    )
+    assert (found["lr"], found["step"], found["test"], found["last_test"]) == (0.1, 5, 8.0, 7.0)
+
+
+def test_running_saves_each_chosen_study_with_its_settings(tmp_path, monkeypatch):
+    copy = shutil.copytree(datasets.data_folder(), tmp_path / "data")
+    for module in (datasets, results):
+        monkeypatch.setattr(module, "data_folder", lambda: copy)
+    before = (copy / "results" / "lyapunov.csv").read_bytes()
+    short = pd.DataFrame({"seed": [0, 1], "value": [0.5, 0.25]})
+    entry = {"recall": Study(lambda: short, {"steps": 3})}
+    monkeypatch.setattr(studies, "STUDIES", {**STUDIES, **entry})
+    run_studies(["recall"])
+    table = load_results("recall")
+    pd.testing.assert_frame_equal(table, short)
+    assert table.attrs["steps"] == 3
+    assert (copy / "results" / "lyapunov.csv").read_bytes() == before
+
+
+def test_an_unknown_study_is_refused_before_anything_runs(monkeypatch):
+    ran = []
+
+    def run():
+        ran.append(1)
+        return pd.DataFrame({"seed": [0]})
+
+    entry = {"recall": Study(run, {})}
+    monkeypatch.setattr(studies, "STUDIES", {**STUDIES, **entry})
+    with pytest.raises(ValueError, match=r"name must be one of .*, but 'recal' was given"):
+        run_studies(["recall", "recal"])
+    assert not ran
+
+
+def test_the_best_rate_is_chosen_and_compared_seed_by_seed():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"task": "t", "activation": "a", "scheme": scheme, "lr": lr, "seed": seed}
+        for scheme, lr, seed in itertools.product(["torch", "other"], [0.1, 0.2], range(6))
+    ]
+    table = pd.DataFrame(rows).assign(score=lambda t: rng.random(len(t)) + (t["lr"] == 0.2))
+    one, other = at_best_rate(table).to_dict("records")
+    assert (one["scheme"], one["lr"], one["difference"]) == ("torch", 0.2, 0.0)
+    runs = {
+        s: table.query("scheme == @s and lr == 0.2")["score"].to_numpy() for s in ("torch", "other")
+    }
+    difference = runs["other"] - runs["torch"]
+    interval = stats.t.interval(0.95, 5, difference.mean(), stats.sem(difference))
+    assert (other["low"], other["high"]) == pytest.approx(interval)
+    assert other["score"] == pytest.approx(runs["other"].mean())
+    with pytest.raises(ValueError, match="baseline must be one of 'torch', 'other', but 'x'"):
+        at_best_rate(table, "x")
+
+
+def test_the_gain_of_pretraining_is_paired():
+    values = [(50, s, start, t) for s, *pair in [(0, 3.0, 2.0), (1, 2.5, 2.25), (2, 4.0, 2.5)]
+              for start, t in zip(STARTS, pair, strict=True)]  # fmt: skip
+    table = pd.DataFrame(values, columns=["size", "seed", "start", "test"])
+    (row,) = pretraining_gain(table.sample(frac=1, random_state=0)).to_dict("records")
+    interval = stats.t.interval(0.95, 2, np.mean([1.0, 0.25, 1.5]), stats.sem([1.0, 0.25, 1.5]))
+    assert (row["low"], row["high"]) == pytest.approx(interval)
+    assert (row["size"], row["from_scratch"], row["pre_trained"]) == (50, 9.5 / 3, 2.25)
