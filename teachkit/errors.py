@@ -14,7 +14,7 @@ def describe(value: Any) -> str:
     if isinstance(value, (tuple, list)) and any(hasattr(v, "shape") for v in value):
         return f"({', '.join(map(describe, value))})"
     shape = getattr(value, "shape", None)
-    if shape is not None:
+    if shape is not None and not isinstance(value, type):  # a class has one, too: a property
         return f"{type(value).__name__} of shape {tuple(shape)}"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

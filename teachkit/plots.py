@@ -90,9 +90,9 @@ def legend(ax: Axes, *handles: Artist | None, **options: Any) -> None:
     options: passed to `Axes.legend`, in place of those here.
     """
     above: dict[str, Any] = {
-        "loc": "lower left", "bbox_to_anchor": (-0.02, 0.99), "borderpad": 0.2, "ncols": 3,
-        "handlelength": 1.5, "handletextpad": 0.5, "columnspacing": 0.9, "frameon": False,
-        "fontsize": STYLE["legend.fontsize"], "labelcolor": STYLE["text.color"],
+        "loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "borderpad": 0, "borderaxespad": 0,
+        "ncols": 3, "handlelength": 1.8, "handletextpad": 0.4, "columnspacing": 0.9,
+        "frameon": False, "fontsize": STYLE["legend.fontsize"], "labelcolor": STYLE["text.color"],
     }  # fmt: skip
     ax.legend(handles=[handle for handle in handles if handle is not None], **above | options)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .errors import bad, check_choice
 from .gates import gates, kind_of, split_gates
+from .laws import TRUNCATED_STD
 
 Scheme = Callable[..., None]
 Generator = torch.Generator | None
@@ -23,9 +24,6 @@ Generator = torch.Generator | None
 KINDS = ("preset", "weights", "bias")
 SCHEMES: dict[str, Scheme] = {}
 KIND: dict[str, str] = {}
-
-# Standard deviation of N(0, 1) cut at -2 and 2 (scipy.stats.truncnorm(-2, 2).std()).
-TRUNCATED_STD = 0.87962566103423978
 
 
 def scheme(name: str, kind: str | None = None) -> Callable[[Scheme], Scheme]:

@@ -16,8 +16,8 @@ from torch import Tensor
 from .device import generator
 from .errors import check_choice, check_count, check_number
 from .initializers import initialize
+from .laws import TRUNCATED_STD
 from .models import ElmanRNN
-from .schemes import TRUNCATED_STD
 from .spectra import eigenvalues, sigma_max
 
 

@@ -14,6 +14,7 @@ from teachkit import errors
         ("a" * 100, "'" + "a" * 56 + "..."),
         (torch.zeros(2, 3), "Tensor of shape (2, 3)"),
         (np.zeros(4), "ndarray of shape (4,)"),
+        (torch.Tensor, "<class 'torch.Tensor'>"),
     ],
 )
 def test_the_sentence_names_argument_given_and_allowed(given, text):

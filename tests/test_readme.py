@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_code_in_the_readme_runs(capsys, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     short = tk.compare
     monkeypatch.setattr(tk, "compare", lambda *a, **k: short(*a, **(k | {"steps": 3})))
     names: dict[str, object] = {}

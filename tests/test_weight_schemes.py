@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 import teachkit as tk
 from teachkit.initializers import initialize
-from teachkit.schemes import TRUNCATED_STD
+from teachkit.laws import TRUNCATED_STD
 from tests.scheme_checks import (
     DOUBLE,
     check_glorot_inputs_and_zero_biases,

@@ -135,7 +135,7 @@ class RacePicture:
                 (self._loss, [*self._lines["loss"], self._chance]),
                 (self._norm, [self._threshold]),
             ):
-                legend(ax, *lines, loc="lower right", bbox_to_anchor=(1.0, 0.99), fontsize=8)
+                legend(ax, *lines, loc="lower right", bbox_to_anchor=(1.0, 1.02), fontsize=8)
             self.figure.tight_layout()
         self.artists = [line for lines in self._lines.values() for line in reversed(lines)]
         self.artists += [self._threshold, self._chance]

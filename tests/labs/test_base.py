@@ -2,9 +2,12 @@
 
 import random
 import re
+import threading
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
+import matplotlib.style
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from PIL import Image
 import teachkit as tk
 from teachkit.labs.canvas import Canvas
 from teachkit.labs.controls import Choice, Slider
+from teachkit.plots import style
 from tests.labs.driving import (
     FOR_TRAINING,
     NAMES,
@@ -134,6 +138,42 @@ def test_show_hides_controls_but_not_their_settings(name):
     shown = lab.widget.children[0].children
     assert shown == (lab.controls[second.name],)
     assert first.name in lab.settings
+
+
+# -- drawing beside the main thread -----------------------------------------------------------
+
+PICTURES = [(name, "spec") for name in NAMES] + [
+    (name, "training") for name in NAMES if getattr(tk.labs, name)().spec.training
+]
+# What a reader may have chosen for their own figures, and far from what the labs look like.
+OWN_FIGURES: dict[str, Any] = {"font.size": 15, "legend.fontsize": 15, "grid.linewidth": 3}
+OWN_FIGURES |= {"axes.titlelocation": "right", "axes.titlesize": 15}
+
+
+@pytest.mark.parametrize(
+    "readers", [[], ["dark_background", OWN_FIGURES]], ids=["default", "the reader's style"]
+)
+@pytest.mark.parametrize(("name", "kind"), PICTURES)
+def test_a_thread_draws_in_the_style_without_setting_it(name, kind, readers):
+    # JupyterLab's kernel runs what a slider asks for beside the main thread.
+    lab = getattr(tk.labs, name)()
+    first, others = lab.spec.controls[0].name, other_settings(lab)
+    moves = [{}, {first: others[first]}, others]
+    settings = [lab.spec.fit(lab.start | moved) for moved in moves]
+    if kind == "spec":
+        new_picture, results = lab.spec.picture, [lab.spec.compute(s) for s in settings]
+    else:
+        training = lab.spec.training
+        new_picture, results = training.picture, [next(training.start(s))[1] for s in settings]
+    with style():
+        expected = [pixels(png) for png in map(Canvas(new_picture()).png, results)]
+    canvas, drawn = Canvas(new_picture()), list[bytes]()
+    thread = threading.Thread(target=lambda: drawn.extend(map(canvas.png, results)))
+    with matplotlib.style.context(readers):
+        thread.start()
+        thread.join()
+    np.testing.assert_array_equal([pixels(png) for png in drawn], expected)
+    assert canvas.picture.update(results[1])  # with other limits or legends than results[2]
 
 
 # -- buttons ----------------------------------------------------------------------------------

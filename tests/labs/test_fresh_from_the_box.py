@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import threading
 from typing import Any
 
 import numpy as np
@@ -289,21 +288,6 @@ def test_kept_words_look_as_if_written_anew():
     canvas = Canvas(SPEC.picture())
     shown = [canvas.png(result_of(seed=seed)) for seed in (1, 2, 1, 2)]
     assert shown[:2] == shown[2:] == [Canvas(SPEC.picture()).png(result_of(seed=s)) for s in (1, 2)]
-
-
-def test_a_thread_draws_the_same():
-    # JupyterLab's kernel runs what a slider asks for beside the main thread.
-    canvas, drawn_there = Canvas(SPEC.picture()), list[bytes]()
-    results = [
-        result_of(),
-        result_of(hidden_size=2, framework="flax"),
-        result_of(framework="keras", weights="bias"),
-        result_of(hidden_size=256, cell="rnn"),
-    ]
-    thread = threading.Thread(target=lambda: drawn_there.extend(map(canvas.png, results)))
-    thread.start()
-    thread.join()
-    assert drawn_there == [Canvas(SPEC.picture()).png(result) for result in results]
 
 
 def test_not_more_words_are_kept_than_some():

@@ -43,3 +43,87 @@ def test_the_forget_bias_recipe_is_the_helper_s():
     tk.set_forget_bias(twin, 2.0)
     for mine, theirs in zip(lstm.parameters(), twin.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+SIZES = {"input_size": 3, "hidden_size": 8}
+
+
+def made(chapter, number, **names):
+    """The names that a recipe leaves behind."""
+    left: dict[str, Any] = {"torch": torch, **SIZES, **names}
+    exec(recipes(chapter)[number], left)
+    return left
+
+
+def test_an_lstm_that_forgets_by_2_and_has_no_other_bias():
+    lstm = made("01", 0)["lstm"]
+    biases = {name: gate for name, gate in tk.gates(lstm).items() if name.startswith("bias")}
+    for gate in ("input", "forget", "cell", "output"):
+        effective = sum(views[gate] for views in biases.values())
+        assert torch.equal(effective, torch.full((8,), 2.0 if gate == "forget" else 0.0))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_same_in_keras():
+    tk.frameworks.load_keras()  # on PyTorch, wherever this test runs
+    layer = made("01", 1)["layer"]
+    layer.build((None, 5, 3))
+    _, _, bias = layer.get_weights()
+    assert bias.tolist() == [0.0] * 8 + [2.0] * 8 + [0.0] * 16
+    assert set(tk.frameworks.read(layer).bias["forget"]) == {2.0}
+
+
+def test_a_gru_that_keeps_its_state():
+    gru = made("01", 2)["gru"]
+    plain = torch.nn.GRU(3, 8)
+    plain.load_state_dict(gru.state_dict())
+    with torch.no_grad():
+        plain.bias_ih_l0.zero_()
+    x, h0 = torch.zeros(20, 64, 3), torch.randn(1, 64, 8)
+    kept, lost = (layer(x, h0)[1].norm() for layer in (gru, plain))
+    assert kept > 2 * lost
+    update = sum(tk.gates(gru)[name]["update"] for name in ("bias_ih_l0", "bias_hh_l0"))
+    assert set(update.tolist()) == {2.0}
+
+
+def test_orthogonal_gates_with_chrono_are_the_helpers():
+    lstm = made("02", 0, max_steps=50)["lstm"]
+    bound = (6 / (3 + 8)) ** 0.5
+    for gate, W in tk.gates(lstm)["weight_hh_l0"].items():
+        torch.testing.assert_close(W @ W.T, torch.eye(8), atol=1e-5, rtol=0)
+        W_ih = tk.gates(lstm)["weight_ih_l0"][gate]
+        assert 0.8 * bound < W_ih.abs().max() <= bound
+    bias = tk.gates(lstm)["bias_ih_l0"]
+    assert torch.equal(bias["input"], -bias["forget"])
+    u = bias["forget"].exp()
+    assert ((u >= 1 - 1e-5) & (u <= 49 + 1e-4)).all()
+    assert u.max() - u.min() > 5
+    for gate in ("cell", "output"):
+        assert not bias[gate].any()
+    assert not lstm.bias_hh_l0.any()
+    one_line = tk.initialize(
+        torch.nn.LSTM(3, 8), ["orthogonal", {"scheme": "chrono", "max_steps": 50}]
+    )
+    for name, theirs in tk.gates(one_line).items():
+        for gate, view in theirs.items():
+            mine = tk.gates(lstm)[name][gate]
+            assert bool(view.any()) == bool(mine.any()), (name, gate)
+
+
+def test_a_relu_network_that_starts_as_the_identity():
+    rnn = made("02", 1)["rnn"]
+    h0 = torch.rand(1, 4, 8)
+    kept, _ = rnn(torch.zeros(30, 4, 3), h0)
+    assert torch.equal(kept[-1], h0[0])
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_orthogonal_gates_in_keras():
+    tk.frameworks.load_keras()
+    layer = made("02", 2)["layer"]
+    layer.build((None, 5, 3))
+    gates = tk.frameworks.read(layer).weight_hh
+    matrices = [torch.as_tensor(W) for W in gates.values()]
+    for W in matrices:
+        torch.testing.assert_close(W @ W.T, torch.eye(8, dtype=W.dtype), atol=1e-5, rtol=0)
+    assert not torch.allclose(matrices[0], matrices[1])

@@ -1,0 +1,344 @@
+"""No number stands in the prose of chapter 02 that is not measured here."""
+
+import functools
+import math
+
+import numpy as np
+import torch
+
+import teachkit as tk
+from teachkit.experiments import at_best_rate, pretraining_gain
+from tests.notebooks.claims import check, each, geometric_mean
+
+SEEDS = range(1000, 1020)
+
+
+@functools.cache
+def signals(scheme, activation, mode="depth", hidden_size=128):
+    if mode == "depth":
+        options = {"activation": activation, "hidden_size": hidden_size, "depth": 20}
+        return [tk.signal_through_depth(scheme, seed=seed, **options) for seed in SEEDS]
+    options = {"activation": activation, "hidden_size": hidden_size, "seq_len": 50}
+    return [tk.signal_through_time(scheme, seed=seed, **options) for seed in SEEDS]
+
+
+def arrives(*settings):
+    return geometric_mean(signal.activations[-1].item() for signal in signals(*settings))
+
+
+def returns(*settings):
+    return geometric_mean(signal.gradients[0].item() for signal in signals(*settings))
+
+
+def ends(*settings):
+    return [signal.activations[-1].item() for signal in signals(*settings)]
+
+
+def wander(*settings):
+    return math.exp(np.std(np.log(ends(*settings))))
+
+
+def radius(scheme):
+    return np.mean([signal.rho for signal in signals(scheme, "linear", "time")])
+
+
+def decades_lost():
+    """By He's variance passed as a standard deviation, in 20 ReLU layers of 256 units."""
+    trap = [s.log10_activations[-1].item() for s in signals("std = 2/H", "relu", "depth", 256)]
+    return -np.mean(trap)
+
+
+def block(measure, *, fused):
+    """The mean of a measure over the forget gates of ten layers, 128 units."""
+    drawn = []
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(1000 + seed)
+        lstm = torch.nn.LSTM(128, 128)
+        tk.initialize(lstm, "orthogonal", fused=fused, generator=generator)
+        drawn.append(measure(tk.gates(lstm)["weight_hh_l0"]["forget"]).item())
+    return np.mean(drawn)
+
+
+def rotations(kind):
+    A = torch.randn(4000, 4, 4, generator=torch.Generator().manual_seed(1000))
+    Q, R = torch.linalg.qr(A)
+    signs = R.diagonal(dim1=-2, dim2=-1).sign()
+    draws = {"raw": Q, "svd": torch.linalg.svd(A)[0], "fixed": Q * signs[:, None]}
+    return (torch.linalg.det(draws[kind]) > 0).double().mean()
+
+
+@functools.cache
+def best(task, activation, scheme, column, baseline="torch"):
+    table = at_best_rate(tk.load_results("rates"), baseline).set_index(
+        ["task", "activation", "scheme"]
+    )
+    return table.loc[(task, activation, scheme), column]
+
+
+DIGITS, ADDING = "digit pixels", "adding"
+
+
+def mean_score(task, activation, scheme, lr):
+    t = tk.load_results("rates")
+    rows = t[(t["task"] == task) & (t["activation"] == activation)]
+    return rows[(rows["scheme"] == scheme) & (rows["lr"] == lr)]["score"].mean()
+
+
+def learned_adding(scheme):
+    """Of 16 seeds, how many explain 95 % at the scheme's best rate."""
+    t = tk.load_results("rates")
+    lr = best(ADDING, "relu", scheme, "lr")
+    rows = t[(t["task"] == ADDING) & (t["scheme"] == scheme) & (t["lr"] == lr)]
+    return (rows["score"] > 0.95).sum()
+
+
+def best_at(lr):
+    """The highest median of any scheme at a learning rate, over the best of all."""
+    t = tk.load_results("rates")
+    medians = t.groupby(["task", "activation", "scheme", "lr"])["score"].median().unstack()
+    return (medians[lr].groupby(["task", "activation"]).max()
+            / medians.max(axis=1).groupby(["task", "activation"]).max()).max()  # fmt: skip
+
+
+def solved(bias, seq_len):
+    t = tk.load_results("horizon")
+    rows = t[(t["forget_bias"].astype(str) == str(bias)) & (t["seq_len"] == seq_len)]
+    return (rows["score"] >= 0.99).sum()
+
+
+def always_solved(bias, *seq_lens):
+    return min(solved(bias, T) for T in seq_lens)
+
+
+def gain(size, column="gain"):
+    return pretraining_gain(tk.load_results("pretraining")).set_index("size").loc[size, column]
+
+
+CLAIMS = [
+    (
+        "02",
+        "is a millionth, in both directions",
+        lambda: arrives("xavier_uniform", "relu"),
+        3e-7,
+        3e-6,
+    ),
+    (
+        "02",
+        "is a millionth, in both directions",
+        lambda: returns("xavier_uniform", "relu"),
+        3e-7,
+        3e-6,
+    ),
+    ("02", "Now ReLU holds its signal", lambda: arrives("kaiming_normal", "relu"), 0.4, 1.6),
+    ("02", "wander by a factor of two or so", lambda: wander("kaiming_normal", "relu"), 1.6, 2.7),
+    (
+        "02",
+        "some 2 % is left after 20 layers",
+        lambda: arrives("xavier_uniform", "tanh"),
+        0.015,
+        0.035,
+    ),
+    ("02", "near 0.3; its gradient", lambda: arrives("kaiming_normal", "tanh"), 0.27, 0.35),
+    ("02", "its gradient grows threefold", lambda: returns("kaiming_normal", "tanh"), 2.6, 4),
+    (
+        "02",
+        "less than 1e-24 of the gradient",
+        lambda: max(s.gradients[0].item() for s in signals("xavier_uniform", "sigmoid")),
+        0,
+        1e-24,
+    ),
+    (
+        "02",
+        "Exactly 1, in both directions",
+        lambda: np.ptp([1.0, *ends("orthogonal", "linear")]),
+        0,
+        1e-9,
+    ),
+    ("02", "costs 42 decades", decades_lost, 41, 43.5),
+    ("02", "130 times larger in 50 steps", lambda: 1.05**100, 129, 133),
+    ("02", "170 times smaller", lambda: 0.95**-100, 165, 172),
+    (
+        "02",
+        "ended between 0.1 and 1,300",
+        lambda: min(ends("xavier_uniform", "linear", "time")),
+        0.1,
+        0.2,
+    ),
+    (
+        "02",
+        "ended between 0.1 and 1,300",
+        lambda: max(ends("xavier_uniform", "linear", "time")),
+        900,
+        1300,
+    ),
+    ("02", "with a radius near 0.6", lambda: radius("uniform 1/sqrt(H)"), 0.58, 0.63),
+    (
+        "02",
+        "Less than 1e-18 is left",
+        lambda: max(ends("uniform 1/sqrt(H)", "linear", "time")),
+        0,
+        1e-18,
+    ),
+    (
+        "02",
+        "it fades, but slowly: to 0.01",
+        lambda: arrives("orthogonal", "tanh", "time"),
+        0.009,
+        0.0115,
+    ),
+    (
+        "02",
+        "The first step cuts off what is negative",
+        lambda: arrives("identity", "relu", "time"),
+        0.45,
+        0.55,
+    ),
+    (
+        "02",
+        "On average over networks the state holds",
+        lambda: arrives("kaiming_normal", "relu", "time"),
+        0.1,
+        20,
+    ),
+    (
+        "02",
+        "ended between 1e-5 and 1e8",
+        lambda: min(ends("kaiming_normal", "relu", "time")),
+        5e-6,
+        1e-4,
+    ),
+    (
+        "02",
+        "ended between 1e-5 and 1e8",
+        lambda: max(ends("kaiming_normal", "relu", "time")),
+        3e7,
+        1e9,
+    ),
+    (
+        "02",
+        "its spectral radius is about one half",
+        lambda: block(tk.spectral_radius, fused=True),
+        0.48,
+        0.56,
+    ),
+    (
+        "02",
+        "make each gate orthogonal",
+        lambda: block(tk.sigma_max, fused=False),
+        1 - 1e-5,
+        1 + 1e-5,
+    ),
+    ("02", "never gives a rotation", lambda: rotations("raw"), 0, 0),
+    ("02", "better, and still not uniform", lambda: rotations("svd"), 0.1, 0.16),
+    ("02", "Half of all orthogonal matrices are rotations", lambda: rotations("fixed"), 0.47, 0.53),
+    (
+        "02",
+        "a mean of 0.82 with tanh",
+        lambda: best(DIGITS, "tanh", "orthogonal", "score"),
+        0.815,
+        0.825,
+    ),
+    ("02", "0.70 with ReLU", lambda: best(DIGITS, "relu", "orthogonal", "score"), 0.695, 0.705),
+    (
+        "02",
+        "0.14 and 0.13 above",
+        lambda: best(DIGITS, "tanh", "orthogonal", "difference"),
+        0.135,
+        0.145,
+    ),
+    (
+        "02",
+        "0.14 and 0.13 above",
+        lambda: best(DIGITS, "relu", "orthogonal", "difference"),
+        0.125,
+        0.135,
+    ),
+    (
+        "02",
+        "The orthogonal matrix is best with *both*",
+        lambda: best(DIGITS, "relu", "orthogonal", "low"),
+        0.05,
+        1,
+    ),
+    (
+        "02",
+        "He's matrix stays 0.06 *behind*",
+        lambda: best(DIGITS, "relu", "kaiming_normal", "difference", "xavier_uniform"),
+        -0.065,
+        -0.055,
+    ),
+    (
+        "02",
+        "(95 % interval 0.02 to 0.10)",
+        lambda: best(DIGITS, "relu", "kaiming_normal", "low", "xavier_uniform"),
+        -0.105,
+        -0.095,
+    ),
+    (
+        "02",
+        "(95 % interval 0.02 to 0.10)",
+        lambda: best(DIGITS, "relu", "kaiming_normal", "high", "xavier_uniform"),
+        -0.025,
+        -0.015,
+    ),
+    ("02", "its spectral radius is 1.41", lambda: math.sqrt(2), 1.405, 1.415),
+    (
+        "02",
+        "$R^2$ has a mean of 0.94",
+        lambda: best(ADDING, "relu", "identity", "score"),
+        0.935,
+        0.945,
+    ),
+    ("02", "above 0.95 for 10 of 16 seeds", lambda: learned_adding("identity"), 10, 10),
+    ("02", "no seed gets there", lambda: learned_adding("torch"), 0, 0),
+    ("02", "and the mean is 0.20", lambda: best(ADDING, "relu", "torch", "score"), 0.19, 0.205),
+    (
+        "02",
+        "*behind* the default, with both activations",
+        lambda: max(best(DIGITS, a, "identity", "high") for a in ("tanh", "relu")),
+        -1,
+        0,
+    ),
+    (
+        "02",
+        "the default gains 0.29",
+        lambda: (
+            mean_score(DIGITS, "tanh", "torch", 0.003) - mean_score(DIGITS, "tanh", "torch", 0.0003)
+        ),
+        0.28,
+        0.30,
+    ),
+    ("02", "At 0.03 nearly everything is lost", lambda: best_at(0.03), 0, 0.7),
+    ("02", "A bias of 0 does for 10 steps", lambda: solved(0, 10) - solved(0, 25), 16, 16),
+    (
+        "02",
+        "10 steps, 1 for 25, 2 for 50",
+        lambda: always_solved(1, 10, 25) - solved(1, 50),
+        16,
+        16,
+    ),
+    ("02", "10 steps, 1 for 25, 2 for 50", lambda: always_solved(2, 10, 25, 50), 16, 16),
+    ("02", "a bias of 3 leaves 5 seeds behind", lambda: 16 - solved(3, 100), 5, 5),
+    ("02", "at 200 even 5 is not enough", lambda: solved(5, 200), 0, 8),
+    (
+        "02",
+        "chrono solves every length with every seed",
+        lambda: always_solved("chrono", 10, 25, 50, 100, 200),
+        16,
+        16,
+    ),
+    ("02", "although its horizon is 149", lambda: tk.memory_horizon(5.0).item(), 148.5, 149.5),
+    ("02", "which are 2, 3.7 and 8.4 steps", lambda: tk.memory_horizon(2.0).item(), 8.35, 8.45),
+    (
+        "02",
+        "7,760 words, none of them a first name",
+        lambda: tk.Words().train_sequences,
+        7760,
+        7760,
+    ),
+]
+
+
+@each(CLAIMS)
+def test_claim(chapter, words, measure, low, high):
+    check(chapter, words, measure, low, high)
