@@ -97,19 +97,6 @@ def legend(ax: Axes, *handles: Artist | None, **options: Any) -> None:
     ax.legend(handles=[handle for handle in handles if handle is not None], **above | options)
 
 
-def keep_ticks(ax: Axes) -> None:
-    """Make ticks that come later, without `style`, look like those of an axes made in it."""
-    for axis in (ax.xaxis, ax.yaxis):
-        color = STYLE[f"{axis.axis_name}tick.color"]
-        axis.set_tick_params(
-            color=color,
-            labelcolor=color,
-            labelsize=STYLE["font.size"],
-            grid_color=STYLE["grid.color"],
-            grid_linewidth=STYLE["grid.linewidth"],
-        )
-
-
 def power_of_ten(exponent: float, _: object = None) -> str:
     """Format an exponent as a tick label: 10 to that power."""
     return "1" if exponent == 0 else f"$10^{{{exponent:.0f}}}$"
@@ -261,6 +248,23 @@ def every_run(axes: Any, table: pd.DataFrame, metric: str, reached: float, chanc
             ax.plot(wide.index, wide[seed], color=color, linewidth=width, alpha=0.8)
         ax.axhline(chance, color=INK, linestyle=":", linewidth=1.0)
         ax.set_title(f"{variant}: {good.sum()} of {len(good)}", fontsize=10)
+
+
+def differences(ax: Axes, rows: pd.DataFrame, names: str, label: str) -> Axes:
+    """Draw mean differences as points with their intervals, a row each; 0 is the baseline.
+
+    rows: columns `names`, difference, low and high. An interval that is above 0 is green, one below
+    0 orange, one that holds 0 grey. label: of the x axis.
+    """
+    for y, row in enumerate(rows.itertuples()):
+        verdict = "critical" if row.low > 0 else "explode" if row.high < 0 else "bound"
+        ax.plot([row.low, row.high], [y, y], color=COLORS[verdict], linewidth=2.2)
+        ax.plot(row.difference, y, "o", color=COLORS[verdict], markersize=6)
+    ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
+    ax.set_yticks(range(len(rows)), list(rows[names]))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(label)
+    return ax
 
 
 def annotated_heatmap(

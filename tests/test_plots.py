@@ -6,6 +6,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
 from teachkit import experiments, plots, results
@@ -91,6 +93,23 @@ def test_style_is_opaque_and_leaves_no_trace():
     assert dict(matplotlib.rcParams) == before
 
 
+def test_a_legend_above_the_axes_is_in_the_style_and_hides_nothing():
+    figure = Figure()
+    ax = figure.subplots()
+    (one,), (two,) = ax.plot([0, 1], label="one"), ax.plot([1, 0], label="two")
+    plots.legend(ax, two, None, one, fontsize=7)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["two", "one"]
+    assert all(same_color(text.get_color(), plots.INK) for text in legend.get_texts())
+    assert {text.get_fontsize() for text in legend.get_texts()} == {7}
+    assert not legend.get_frame_on()
+    FigureCanvasAgg(figure).draw()
+    inside, box = ax.get_window_extent(), legend.get_window_extent()
+    assert box.y0 > inside.y1
+    assert box.x0 == pytest.approx(inside.x0)
+
+
 def test_colours_stay_apart_for_colour_blind_readers():
     """Distances in CIE Lab after Machado's matrices for full protanopia and deuteranopia."""
     matrices = {
@@ -102,6 +121,7 @@ def test_colours_stay_apart_for_colour_blind_readers():
         ("gradient", "prediction"), ("gradient", "bound"), ("prediction", "bound"),
         *itertools.combinations(experiments.TEMPORAL_ORDER_VARIANTS, 2),
         *itertools.combinations(["no input", "temporal order", "N(0, 1) input"], 2),
+        ("from scratch", "pre-trained"),
     ]  # fmt: skip
     for matrix in [np.eye(3).tolist(), *matrices.values()]:
         for one, other in together:
@@ -116,3 +136,60 @@ def lab(color, matrix):
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
     x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089])
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_decades_by_variant_draw_a_point_a_seed_and_their_geometric_mean(ax):
+    values = {"b": [1e-3, 1e-5], "a": [1.0, 100.0]}
+    rows = [{"variant": v, "growth": g} for v, pair in values.items() for g in pair]
+    plots.decades_by_variant(ax, pd.DataFrame(rows), "growth", "gradient")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["b", "a"]
+    points, bar, points_2, bar_2, one = ax.lines
+    np.testing.assert_allclose(points.get_xdata(), [-3, -5])
+    np.testing.assert_allclose(points_2.get_xdata(), [0, 2])
+    assert (bar.get_xdata()[0], bar_2.get_xdata()[0]) == pytest.approx((-4, 1))
+    assert len({*points.get_ydata(), *points_2.get_ydata()}) == 4
+    assert one.get_xdata()[0] == 0
+    assert ax.yaxis_inverted()
+
+
+def test_every_run_is_a_line_and_the_title_counts_those_that_reach_it():
+    axes = Figure().subplots(1, 2)
+    ends = {"x": [0.5, 1.0, 0.99], "y": [0.2, 0.3, 0.4]}
+    rows = [
+        {"variant": v, "seed": seed, "step": step, "metric": "score", "value": value}
+        for v, given in ends.items()
+        for seed, end in enumerate(given)
+        for step, value in ((0, 0.1), (10, end))
+    ]
+    table = pd.DataFrame([*rows, {**rows[0], "metric": "loss"}])
+    plots.every_run(axes, table, "score", reached=0.99, chance=0.5)
+    assert [ax.get_title() for ax in axes] == ["x: 2 of 3", "y: 0 of 3"]
+    for ax, given in zip(axes, ends.values(), strict=True):
+        *runs, chance = ax.lines
+        assert chance.get_ydata()[0] == 0.5
+        drawn = {float(line.get_ydata()[-1]): line.get_color() for line in runs}
+        good, bad = plots.COLORS["critical"], plots.COLORS["explode"]
+        assert drawn == {end: good if end >= 0.99 else bad for end in given}
+
+
+def test_differences_say_which_side_of_zero_their_interval_is_on(ax):
+    rows = [("up", 2.0, 1.0, 3.0), ("down", -2.0, -3.0, -1.0), ("none", 0.5, -1.0, 2.0)]
+    table = pd.DataFrame(rows, columns=["scheme", "difference", "low", "high"])
+    plots.differences(ax, table, "scheme", "accuracy")
+    intervals, points = ax.lines[0:6:2], ax.lines[1:6:2]
+    assert [tuple(line.get_xdata()) for line in intervals] == [row[2:] for row in rows]
+    assert [line.get_xdata()[0] for line in points] == [row[1] for row in rows]
+    colors = [plots.COLORS[key] for key in ("critical", "explode", "bound")]
+    assert [line.get_color() for line in intervals] == colors
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["up", "down", "none"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row on top
+
+
+def test_annotated_heatmap_writes_each_number_in_its_cell(ax):
+    wide = pd.DataFrame([[0.0, 0.25], [1.0, 0.5]], index=["a", "b"], columns=[1, 2])
+    plots.annotated_heatmap(ax, wide)
+    assert [text.get_text() for text in ax.texts] == ["0.00", "0.25", "1.00", "0.50"]
+    (mesh,) = ax.collections
+    np.testing.assert_allclose(np.asarray(mesh.get_array()), wide)
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (0, 1)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]

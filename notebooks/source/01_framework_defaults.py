@@ -178,7 +178,7 @@ plt.show()
 #
 # **Verdict on "add 1 to the forget gate of every LSTM"** (recommended by Jozefowicz, Zaremba and Sutskever, 2015): holds only if the memory need not be long. For 50 steps it is not safe; for 25 it is (chapter 02).
 #
-# **Verdict on "it does not matter, training will sort it out":** does not hold here. With a gradient of 1e-10 there is nothing to sort out with.
+# Can training not sort it out by itself? Not here: with a gradient of 1e-10 there is nothing to sort it out with.
 #
 # **Train now.** The same in one call, for two presets and four seeds. Change the presets, the length or the learning rate and run the cell again.
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..plots import keep_ticks
+from ..plots import STYLE
 
 # Matplotlib is not thread safe: a slider and a training in the background take turns.
 _DRAWING = threading.RLock()
@@ -46,7 +46,8 @@ class Canvas:
         for artist in picture.artists:
             artist.set_animated(True)
         for ax in picture.figure.axes:
-            keep_ticks(ax)
+            # Later ticks copy the first one; how many there are follows from the size given here.
+            ax.tick_params(labelsize=STYLE["font.size"])
 
     def png(self, result: Any) -> bytes:
         """Return the picture of a result as PNG."""

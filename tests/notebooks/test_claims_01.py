@@ -97,7 +97,7 @@ CLAIMS = [
         9,
         10.2,
     ),
-    ("01", "With a gradient of 1e-10", lambda: left("PyTorch"), 1e-11, 5e-10),
+    ("01", "with a gradient of 1e-10", lambda: left("PyTorch"), 1e-11, 5e-10),
     ("01", "defaults no seed learns anything", lambda: learned("PyTorch") + learned("Flax"), 0, 0),
     ("01", "from Keras's 2 of 16 do", lambda: learned("Keras"), 2, 2),
     ("01", "from TensorFlow 1's 13", lambda: learned("TF1"), 13, 13),

@@ -114,6 +114,11 @@ def gain(size, column="gain"):
     return pretraining_gain(tk.load_results("pretraining")).set_index("size").loc[size, column]
 
 
+def at_the_end(size, start, column):
+    t = tk.load_results("pretraining")
+    return t[(t["size"] == size) & (t["start"] == start)][column].mean()
+
+
 CLAIMS = [
     (
         "02",
@@ -335,6 +340,126 @@ CLAIMS = [
         lambda: tk.Words().train_sequences,
         7760,
         7760,
+    ),
+    ("02", "by 0.17 nats per letter", lambda: gain(50), 0.165, 0.175),
+    ("02", "(95 % interval 0.13 to 0.21)", lambda: gain(50, "low"), 0.125, 0.135),
+    ("02", "(95 % interval 0.13 to 0.21)", lambda: gain(50, "high"), 0.205, 0.215),
+    ("02", "with 500 by 0.05, with 1,500 by 0.02", lambda: gain(500), 0.045, 0.055),
+    ("02", "with 500 by 0.05, with 1,500 by 0.02", lambda: gain(1500), 0.015, 0.025),
+    (
+        "02",
+        "150 names from scratch beat 50 names with it",
+        lambda: gain(50, "pre_trained") - gain(150, "from_scratch"),
+        0.02,
+        0.2,
+    ),
+    (
+        "02",
+        "validation stops after 42 updates",
+        lambda: at_the_end(50, "pre-trained", "step"),
+        41.5,
+        42.5,
+    ),
+    (
+        "02",
+        "instead of 136, on average",
+        lambda: at_the_end(50, "from scratch", "step"),
+        135.5,
+        136.5,
+    ),
+    (
+        "02",
+        "neither had finished after 1,000 updates",
+        lambda: at_the_end(4131, "pre-trained", "step"),
+        930,
+        1000,
+    ),
+    ("02", "There the gain of 0.05", lambda: gain(4131), 0.045, 0.055),
+    (
+        "02",
+        "the losses are 4.3 and 4.7",
+        lambda: at_the_end(50, "pre-trained", "last_test"),
+        4.25,
+        4.35,
+    ),
+    (
+        "02",
+        "the losses are 4.3 and 4.7",
+        lambda: at_the_end(50, "from scratch", "last_test"),
+        4.65,
+        4.75,
+    ),
+    (
+        "02",
+        "16 of 16 seeds learn at 25 steps instead of 0",
+        lambda: solved(1, 25) - solved(0, 25),
+        16,
+        16,
+    ),
+    (
+        "02",
+        "16 of 16 instead of 0, at 25 to 200 steps",
+        lambda: max(solved(0, T) for T in (25, 50, 100, 200)),
+        0,
+        0,
+    ),
+    (
+        "02",
+        "+0.14 accuracy (0.11 to 0.17)",
+        lambda: best(DIGITS, "tanh", "orthogonal", "low"),
+        0.105,
+        0.115,
+    ),
+    (
+        "02",
+        "+0.14 accuracy (0.11 to 0.17)",
+        lambda: best(DIGITS, "tanh", "orthogonal", "high"),
+        0.165,
+        0.175,
+    ),
+    ("02", "+0.13 (0.09 to 0.17)", lambda: best(DIGITS, "relu", "orthogonal", "low"), 0.085, 0.095),
+    ("02", "+0.13 (0.09 to 0.17)", lambda: best(DIGITS, "relu", "orthogonal", "high"), 0.16, 0.175),
+    (
+        "02",
+        "+0.11 (0.07 to 0.15)",
+        lambda: best(DIGITS, "relu", "xavier_uniform", "difference"),
+        0.105,
+        0.115,
+    ),
+    (
+        "02",
+        "+0.11 (0.07 to 0.15)",
+        lambda: best(DIGITS, "relu", "xavier_uniform", "low"),
+        0.065,
+        0.075,
+    ),
+    (
+        "02",
+        "+0.11 (0.07 to 0.15)",
+        lambda: best(DIGITS, "relu", "xavier_uniform", "high"),
+        0.145,
+        0.155,
+    ),
+    (
+        "02",
+        "+0.75 $R^2$ (0.59 to 0.90)",
+        lambda: best(ADDING, "relu", "identity", "difference"),
+        0.74,
+        0.755,
+    ),
+    (
+        "02",
+        "+0.75 $R^2$ (0.59 to 0.90)",
+        lambda: best(ADDING, "relu", "identity", "low"),
+        0.58,
+        0.595,
+    ),
+    (
+        "02",
+        "+0.75 $R^2$ (0.59 to 0.90)",
+        lambda: best(ADDING, "relu", "identity", "high"),
+        0.895,
+        0.91,
     ),
 ]
 
