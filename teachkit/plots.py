@@ -256,10 +256,10 @@ def differences(ax: Axes, rows: pd.DataFrame, names: str, label: str) -> Axes:
     rows: columns `names`, difference, low and high. An interval that is above 0 is green, one below
     0 orange, one that holds 0 grey. label: of the x axis.
     """
-    for y, row in enumerate(rows.itertuples()):
-        verdict = "critical" if row.low > 0 else "explode" if row.high < 0 else "bound"
-        ax.plot([row.low, row.high], [y, y], color=COLORS[verdict], linewidth=2.2)
-        ax.plot(row.difference, y, "o", color=COLORS[verdict], markersize=6)
+    for y, (mean, low, high) in enumerate(rows[["difference", "low", "high"]].to_numpy()):
+        verdict = "critical" if low > 0 else "explode" if high < 0 else "bound"
+        ax.plot([low, high], [y, y], color=COLORS[verdict], linewidth=2.2)
+        ax.plot(mean, y, "o", color=COLORS[verdict], markersize=6)
     ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
     ax.set_yticks(range(len(rows)), list(rows[names]))
     ax.set_ylim(len(rows) - 0.5, -0.5)

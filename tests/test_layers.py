@@ -39,6 +39,7 @@ LAB_LAYERS = [
     {"forget_bias", "gradient_map"},
 ]
 EXPERIMENT_LAYERS = [
+    {"settings"},
     {"defaults", "exploding", "pretraining", "weights"},
     {"studies"},
     {"__main__"},

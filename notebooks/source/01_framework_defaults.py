@@ -140,7 +140,9 @@ pd.DataFrame(measured).T.round(3)
 # %%
 gradients = tk.experiments.preset_gradients()
 figure, ax = plt.subplots(figsize=(9.2, 3.8))
-tk.plots.decades_by_variant(ax, gradients, "growth", "gradient to c after 50 steps back (1: nothing lost)")
+tk.plots.decades_by_variant(
+    ax, gradients, "growth", "gradient to c after 50 steps back (1: nothing lost)"
+)
 ax.set_title("LSTM, 64 units, 1 input; a point is one seed, a bar their geometric mean")
 plt.show()
 

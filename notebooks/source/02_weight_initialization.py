@@ -138,7 +138,9 @@ signs = R.diagonal(dim1=-2, dim2=-1).sign()
 draws = {"raw QR": Q, "U of an SVD": torch.linalg.svd(A)[0], "signs fixed": Q * signs[:, None]}
 for name, W in draws.items():
     rotations = (torch.linalg.det(W) > 0).float().mean()
-    print(f"{name:12} rotations: {rotations:6.1%}   first entry negative: {(W[:, 0, 0] < 0).float().mean():6.1%}")
+    print(
+        f"{name:12} rotations: {rotations:6.1%}   first entry negative: {(W[:, 0, 0] < 0).float().mean():6.1%}"
+    )
 
 # %% [markdown]
 # Half of all orthogonal matrices are rotations (determinant 1), the others contain a reflection. Raw QR of $4 \times 4$ matrices never gives a rotation. A widely copied NumPy sample takes the $U$ of an SVD: better, and still not uniform. (It also fails for 1-D shapes, such as biases.)
@@ -182,7 +184,9 @@ tk.check.orthogonal_gates(orthogonal_gates)
 # %%
 rates = tk.load_results("rates")
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.7), sharey=True)
-for ax, ((task, activation), runs) in zip(axes, rates.groupby(["task", "activation"], sort=False)):
+for ax, ((task, activation), runs) in zip(
+    axes, rates.groupby(["task", "activation"], sort=False), strict=True
+):
     medians = runs.groupby(["scheme", "lr"])["score"].median().unstack()
     tk.plots.annotated_heatmap(ax, medians.loc[list(tk.experiments.SCHEMES)])
     ax.set(title=f"{task}, {activation}", xlabel="learning rate", ylabel="")
@@ -197,10 +201,14 @@ plt.show()
 best = tk.experiments.at_best_rate(rates, baseline="torch").query("scheme != 'torch'")
 best = best.sort_values("scheme", key=lambda names: names.map(list(tk.experiments.SCHEMES).index))
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 2.9), sharey=True)
-for ax, ((task, activation), rows) in zip(axes, best.groupby(["task", "activation"], sort=False)):
+for ax, ((task, activation), rows) in zip(
+    axes, best.groupby(["task", "activation"], sort=False), strict=True
+):
     tk.plots.differences(ax, rows, "scheme", "R$^2$" if task == "adding" else "accuracy")
     ax.set_title(f"{task}, {activation}")
-figure.suptitle("gain over PyTorch's default, each at its best learning rate, 95 % intervals", fontsize=11)
+figure.suptitle(
+    "gain over PyTorch's default, each at its best learning rate, 95 % intervals", fontsize=11
+)
 figure.tight_layout()
 plt.show()
 
@@ -322,7 +330,9 @@ pretraining = tk.load_results("pretraining")
 figure, ax = plt.subplots(figsize=(9.2, 3.4))
 starts = list(tk.experiments.STARTS)
 tk.plots.curves_with_intervals(ax, pretraining, "test", starts, x="size", hue="start")
-ax.set(xscale="log", xlabel="names to train on (and to validate with)", ylabel="loss per letter, nats")
+ax.set(
+    xscale="log", xlabel="names to train on (and to validate with)", ylabel="loss per letter, nats"
+)
 sizes = sorted(pretraining["size"].unique())
 ax.set_xticks(sizes, sizes)
 ax.minorticks_off()
@@ -350,7 +360,7 @@ tk.experiments.pretraining_gain(pretraining).round(3)
 # | Xavier: $U(\pm\sqrt{6/(n_{in}+n_{out})})$, for tanh and sigmoid, less for ReLU | the formula is right; for depth it holds with tanh; for sigmoid nothing keeps the gradient |
 # | He: $W \sim N(0, 2/n_{in})$ | right as a *variance*, a trap as a standard deviation |
 # | He for an LSTM with ReLU | `nn.LSTM` has no choice of activation; only `nn.RNN` has `nonlinearity="relu"` |
-# | Kaiming uniform is what PyTorch recommends | PyTorch uses it in `nn.Linear` only, with `a=sqrt(5)`, which makes it U(±1/√n) again |
+# | Kaiming uniform is what PyTorch recommends | PyTorch uses it in linear and convolution layers, never in recurrent ones, and with `a=sqrt(5)`, which makes it U(±1/√n) again |
 # | orthogonal weights keep hidden states independent | they keep norms and angles; and only gate by gate |
 # | implementations have no options for the biases of LSTMs and GRUs | does not hold for Keras, TensorFlow 1, Flax and Haiku; for PyTorch it does |
 # | a NumPy sample, `orthogonal_init`, that takes U or V of an SVD | orthogonal, but not uniform, not gate by gate, and an error for a bias |

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..clipping import Clipper
 from ..device import generator
+from ..errors import bad, check_count
 from ..models import SequenceModel
 from ..plans import Plan
 from ..replicas import Replicas
@@ -17,10 +18,9 @@ from ..sequence_tasks import Names, Words
 from ..statistics import t_interval
 from ..tasks import batches
 from ..variants import Variant
+from .settings import changed
 
 PRETRAINING: dict[str, Any] = {
-    "pretrained_on": "words",
-    "fine_tuned_on": "names",
     "hidden_size": 64,
     "batch_size": 32,
     "clip": 1.0,
@@ -43,9 +43,14 @@ def pretraining_study(**changes: Any) -> pd.DataFrame:
     the step at which to stop, 0 included; the loss is measured on 1,032 names that no one trains
     on. changes: to `PRETRAINING`, for a smaller study. Returns a row a start, size and seed:
     validation and test loss in nats per letter, lr and step that were chosen, and the test loss
-    after the last step (at the same lr). Taught in chapter 02.
+    after the last step (at the same lr). Raises `ValueError` for a setting that `PRETRAINING` does
+    not have, a size outside 5 to 4,131, and steps that are not measured. Taught in chapter 02.
     """
-    s = {**PRETRAINING, **changes}
+    s = changed(PRETRAINING, changes)
+    for size in s["sizes"]:
+        check_count("sizes", size, low=5, high=Names().train_sequences)
+    if s["steps"] % s["score_every"]:
+        raise bad("score_every", s["score_every"], f"a divisor of steps = {s['steps']}")
     seeds = list(range(s["seeds"]))
     plain = Variant(hidden_size=s["hidden_size"])
     scratch = [plain.model(Names(), seed) for seed in seeds]

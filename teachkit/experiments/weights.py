@@ -8,10 +8,11 @@ import pandas as pd
 
 from ..clipping import Clipper
 from ..comparison import compare
-from ..errors import check_choice
+from ..errors import bad, check_choice
 from ..plans import Plan
 from ..statistics import t_interval
 from ..tasks import RecallFirst, make_task
+from .settings import changed
 
 HIDDEN_SIZE = 32
 SCHEMES: dict[str, Any] = {
@@ -52,11 +53,12 @@ HORIZON: dict[str, Any] = {
 def rates_study(**changes: Any) -> pd.DataFrame:
     """Train plain recurrent networks from every scheme at every learning rate, with Adam.
 
-    changes: to `RATES`, for a smaller study. Returns a row a run: task, activation, scheme, lr,
+    changes: to `RATES`, for a smaller study. Raises `ValueError` for a setting that
+    `RATES` does not have. Returns a row a run: task, activation, scheme, lr,
     seed, test_loss and score on 500 held-out sequences at the end (NaN after a divergence), and
     diverged, 0 or 1. Taught in chapter 02.
     """
-    s = {**RATES, **changes}
+    s = changed(RATES, changes)
     variants = {
         f"{scheme}, {lr}": {"initializer": initializer, "lr": lr}
         for scheme, initializer in s["schemes"].items()
@@ -94,16 +96,21 @@ def at_best_rate(table: pd.DataFrame, baseline: str = "torch") -> pd.DataFrame:
     """Compare schemes at the learning rate that is best for each, seed by seed.
 
     table: of `rates_study`. The best rate has the highest mean score; choosing it flatters every
-    scheme alike. Returns a row a task, activation and scheme: lr, score (mean), and the mean paired
-    difference to `baseline` with its 95 % t interval, low and high. Raises `ValueError` for another
-    baseline. Taught in chapter 02.
+    scheme alike. A rate at which a run diverged is never the best. Returns a row a task, activation
+    and scheme: lr, score (mean), and the mean paired difference to `baseline` with its 95 % t
+    interval, low and high. Raises `ValueError` for another baseline, and for a scheme that diverged
+    at every rate. Taught in chapter 02.
     """
     check_choice("baseline", baseline, list(table["scheme"].unique()))
     rows = []
     for (task, activation), runs in table.groupby(["task", "activation"], sort=False):
         scores = runs.pivot(index="seed", columns=["scheme", "lr"], values="score")
-        means = scores.mean()
-        best = {scheme: means[scheme].idxmax() for scheme in runs["scheme"].unique()}
+        means = scores.mean(skipna=False)
+        schemes = runs["scheme"].unique()
+        for scheme in schemes:
+            if means[scheme].isna().all():
+                raise bad("table", scheme, f"one in which some rate on {task!r} never diverges")
+        best = {scheme: means[scheme].idxmax() for scheme in schemes}
         reference = scores[baseline, best[baseline]]
         for scheme, lr in best.items():
             difference = (scores[scheme, lr] - reference).to_numpy()
@@ -122,7 +129,7 @@ def horizon_study(**changes: Any) -> pd.DataFrame:
     seq_len, forget_bias (text), seed, test_loss and score on 500 held-out sequences at the end.
     Taught in chapter 02.
     """
-    s = {**HORIZON, **changes}
+    s = changed(HORIZON, changes)
     tables = []
     for seq_len in s["seq_lens"]:
         variants: dict[str, dict[str, Any]] = {

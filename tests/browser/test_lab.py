@@ -7,22 +7,18 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser import jupyter
 from tests.browser.conftest import SIZE
 from tests.browser.jupyter import LabOnPage
+from tests.browser.looks import cut_off, serious
 
 pytestmark = pytest.mark.browser
 
 SCREENSHOTS = jupyter.ROOT / "tests" / "browser" / "screenshots"
 START_RHO = 1.2  # of the chapter's labs
-# Known faults of ipywidgets itself: (axe's rule, what its element looks like).
-UPSTREAM = (
-    ("aria-input-field-name", "noUi-handle"),  # the handle of a slider has no name
-)
 
 
 @pytest.fixture(scope="module")
@@ -157,36 +153,11 @@ def test_nothing_is_cut_on_a_narrow_page(lab, chapter, width):
     lab.picture.scroll_into_view_if_needed()
     time.sleep(0.5)
     lab.box.screenshot(path=SCREENSHOTS / f"spectral_radius_{width}.png")
-    cut = lab.box.evaluate(
-        """box => {
-            const right = box.closest('.jp-Cell').getBoundingClientRect().right;
-            const names = [];
-            const parts = 'img, button, label, select, .widget-readout, div';
-            for (const e of box.querySelectorAll(parts)) {
-                const r = e.getBoundingClientRect();
-                if (r.width && r.right > right + 1 && !e.closest('.noUi-target'))
-                    names.push(e.className || e.tagName);
-                if (e.tagName === 'LABEL' && e.scrollWidth > e.clientWidth + 1)
-                    names.push('label ' + e.textContent);
-            }
-            if (box.scrollWidth > box.clientWidth + 1) names.push('the box scrolls');
-            return names;
-        }"""
-    )
-    assert cut == []
+    assert cut_off(lab) == []
 
 
 def test_axe_finds_nothing_serious_of_ours(lab):
-    lab.box.evaluate("box => box.setAttribute('data-axe', 'lab')")
-    found = Axe().run(lab.box.page, context="[data-axe=lab]").response["violations"]
-    ours = [
-        f"{violation['id']}: {node['html'][:200]}"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-        if not any(violation["id"] == rule and part in node["html"] for rule, part in UPSTREAM)
-    ]
-    assert ours == []
+    assert serious(lab) == []
 
 
 def number(pattern, text):
