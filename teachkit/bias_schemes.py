@@ -2,7 +2,8 @@
 
 They write the biases that they are about, leave all others and every weight as they are, and follow
 a scheme for the weights: `initialize(lstm, ["orthogonal", "forget_bias"])`. PyTorch adds two bias
-vectors: the value goes to `bias_ih`, and `bias_hh` of that gate becomes 0. Chapter 02.
+vectors: the value goes to `bias_ih`, and `bias_hh` of that gate becomes 0. Chapter 02 compares
+forget biases with "chrono"; "memory_bias" is what its exercise on a GRU writes by hand.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from .errors import bad, check_count, check_number
-from .gates import kind_of, set_forget_bias
+from .gates import MEMORY, kind_of, set_forget_bias
 from .schemes import Generator, check_biases, scheme, set_biases
 
 
 def _remembering_gate(module: nn.Module) -> str:
     """Return the gate that keeps the state where it is open."""
     cell = kind_of(module)
-    if cell == "rnn":
+    if cell not in MEMORY:
         raise bad("module", type(module), "an LSTM or a GRU: a plain RNN has no gate")
     check_biases(module)
-    return {"lstm": "forget", "gru": "update"}[cell]
+    return MEMORY[cell]
 
 
-@scheme("forget_bias", "bias")
+@scheme("forget_bias", "bias", gates=["forget"])
 def forget_bias(module: nn.Module, generator: Generator, bias: float = 1.0) -> None:
     """Set the forget bias of an LSTM, as `set_forget_bias` does.
 
@@ -37,7 +38,7 @@ def forget_bias(module: nn.Module, generator: Generator, bias: float = 1.0) -> N
     set_forget_bias(module, bias)
 
 
-@scheme("memory_bias", "bias")
+@scheme("memory_bias", "bias", gates=MEMORY.values())
 def memory_bias(module: nn.Module, generator: Generator, bias: float) -> None:
     """Set the bias of the gate that keeps the state: forget in an LSTM, update in a GRU.
 
@@ -50,7 +51,7 @@ def memory_bias(module: nn.Module, generator: Generator, bias: float) -> None:
     set_biases(module, lambda hidden_size: {gate: bias})
 
 
-@scheme("chrono", "bias")
+@scheme("chrono", "bias", gates=["input", "forget", "cell", "output", "update"])
 def chrono(module: nn.Module, generator: Generator, max_steps: int) -> None:
     """Draw biases such that units forget after 2 to `max_steps` steps, each horizon as likely.
 
@@ -64,7 +65,7 @@ def chrono(module: nn.Module, generator: Generator, max_steps: int) -> None:
     gate = _remembering_gate(module)
 
     def draw(hidden_size: int) -> dict[str, float | Tensor]:
-        horizon = torch.empty(hidden_size, dtype=torch.float64)  # less one step
+        horizon = torch.empty(hidden_size, dtype=torch.float64, device="cpu")  # less one step
         memory = horizon.uniform_(1.0, max_steps - 1.0, generator=generator).log_()
         if gate == "update":
             return {"update": memory}

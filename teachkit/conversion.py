@@ -65,7 +65,8 @@ def to_keras(module: nn.Module) -> list[list[np.ndarray]]:
     default): [kernel (I, gates * H), recurrent_kernel (H, gates * H), bias], the bias (gates * H,),
     of a GRU (2, 3 * H), left out with bias=False (use_bias=False in Keras). A bidirectional layer
     gives the forward arrays and then the backward ones, as `keras.layers.Bidirectional` takes them
-    (with merge_mode="concat"). Copies, in the precision of the module.
+    (with merge_mode="concat"). Copies, in the precision of the module; bfloat16,
+    which NumPy does not have, as float32.
 
     Not in the weights, so yours to match: the activation of nn.RNN (`nonlinearity`), dropout, the
     initial state. States keep their order, (h, c). Raises `ValueError` for a module that is not

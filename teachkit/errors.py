@@ -33,7 +33,11 @@ def bad(argument: str, given: Any, allowed: str) -> ValueError:
 def check_choice(argument: str, given: Any, allowed: Iterable[Any]) -> None:
     """Raise `ValueError` unless `given` is one of `allowed`."""
     allowed = list(allowed)
-    if given not in allowed:
+    try:
+        known = given in allowed
+    except (TypeError, ValueError, RuntimeError):  # an array, which has no truth
+        known = False
+    if not known:
         raise bad(argument, given, "one of " + ", ".join(repr(a) for a in allowed))
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import bad, check_choice, check_count
-from .gates import gate_order
+from .errors import check_choice, check_count
+from .gates import MEMORY, cells_of, gate_order
 from .laws import Law, constant, orthogonal_entry, sum_of_uniforms, truncated_normal, uniform
 
 FRAMEWORKS = ("torch", "keras", "tf1", "flax", "haiku", "equinox")
@@ -203,8 +203,7 @@ _ENTRIES: dict[tuple[str, str], _Entry] = {
 def _entry(framework: Any, cell: Any) -> _Entry:
     check_choice("framework", framework, FRAMEWORKS)
     check_choice("cell", cell, CELLS)
-    if (framework, cell) not in _ENTRIES:
-        raise bad("cell", cell, "'lstm' or 'gru': Equinox has no plain RNN cell")
+    gate_order(cell, framework)  # refuses the cell that Equinox does not have
     return _ENTRIES[framework, cell]
 
 
@@ -242,10 +241,10 @@ def rules(cell: str = "lstm") -> pd.DataFrame:
     """
     check_choice("cell", cell, CELLS)
     rows = []
-    for found in (rule(name, cell) for name in FRAMEWORKS if (name, cell) in _ENTRIES):
+    for found in (rule(name, cell) for name in FRAMEWORKS if cell in cells_of(name)):
         order = ", ".join(found.gate_order)
         apart = found.framework == "flax" and cell != "rnn"
-        memory = {"lstm": "forget bias", "gru": "update bias"}.get(cell)
+        memory = f"{MEMORY[cell]} bias" if cell in MEMORY else None
         rows.append(
             {
                 "framework": found.framework,
@@ -279,4 +278,4 @@ def law(framework: str, cell: str, gate: str, part: str, input_size: int, hidden
     H = check_count("hidden_size", hidden_size)
     found = dict(zip(PARTS, (entry.inputs, entry.recurrent, entry.bias), strict=True))[part]
     made = found.gates.get(gate, found.law)(I, H)
-    return made if part == "weight_hh" else replace(made, radius=None, ring=False)
+    return made if part == "weight_hh" else replace(made, radius=None)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from .device import generator
 from .errors import bad, check_count
 from .framework_rules import CELLS, FRAMEWORKS, Rule, law, rule, rules
-from .gates import gates, kind_of, split_gates
+from .gates import KERAS, gates, keras_weights, library_and_kind, split_gates
 from .initializers import initialize
 from .spectra import sigma_max, spectral_radius
 
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 _TORCH: dict[str, Callable[..., nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-_KERAS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 
 _HOW_TO_INSTALL = 'install it with `pip install "keras>=3.4"`'
 
@@ -137,7 +136,8 @@ def draw(
     I = check_count("input_size", input_size)  # noqa: E741
     H = check_count("hidden_size", hidden_size)
     seed = check_count("seed", seed, low=0, high=2**32 - 1)
-    with _drawing:
+    # whatever device a reader made the default
+    with _drawing, torch.device("cpu"):
         if framework == "torch":
             return _torch_draw(cell, I, H, seed)
         keras = _keras_or_none() if framework == "keras" else None
@@ -169,7 +169,7 @@ def _keras_draw(
     random.seed(seed)  # where Keras's initialisers take their seeds from
     try:
         with keras.device("cpu"):
-            layer = getattr(keras.layers, _KERAS[cell])(hidden_size, dtype="float32", name="drawn")
+            layer = getattr(keras.layers, KERAS[cell])(hidden_size, dtype="float32", name="drawn")
             layer.build((None, None, input_size))
             return _collect("keras", cell, *_keras_parts(layer, cell), _keras_version(keras))
     finally:
@@ -185,39 +185,34 @@ def _rule_draw(
     return _collect(framework, cell, *_torch_parts(module, "_l0"), "rule")
 
 
-def read(module: Any, *, layer: int = -1, reverse: bool = False) -> DrawnWeights:
+def read(
+    module: Any, *, layer: int = -1, reverse: bool = False, argument: str = "module"
+) -> DrawnWeights:
     """Return the weights of a recurrent layer that somebody made, whatever its library.
 
     module: an nn.RNN, nn.LSTM or nn.GRU, one of their cells, or a built Keras SimpleRNN, LSTM or
-    GRU on any backend. layer: of a stack, the last by default. reverse: the backward direction of a
-    bidirectional layer. The arrays are copies. Raises `ValueError` for another module, a layer or
+    GRU, or cell of theirs, on any backend. layer: of a stack, the last by default. reverse: the
+    backward direction of a bidirectional layer. argument: what messages call the module. The arrays
+    are copies. Raises `ValueError` for another module, a layer or
     direction that it does not have, a projection, and a Keras layer that is not built yet. Taught
     in chapter 01.
 
     >>> read(nn.LSTM(2, 3, num_layers=2)).weight_ih["forget"].shape
     (3, 3)
     """
-    cell = _keras_cell(module)
-    stack = 1 if cell else int(getattr(module, "num_layers", 1))
-    if not cell and not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        raise bad(
-            "module",
-            type(module).__name__,
-            "an nn.RNN, nn.LSTM or nn.GRU, one of their cells, or a Keras SimpleRNN, LSTM or GRU",
-        )
+    library, cell = library_and_kind(module, argument)
+    stack = int(module.num_layers) if isinstance(module, nn.RNNBase) else 1
     number = check_count("layer", layer, low=-stack, high=stack - 1) % stack
-    if reverse and (cell or not getattr(module, "bidirectional", False)):
+    if reverse and (library == "keras" or not getattr(module, "bidirectional", False)):
         raise bad("reverse", reverse, "False for a layer that is not bidirectional")
-    if cell:
-        if not module.built:
-            raise ValueError("module must be built before it has weights: call it once on a batch.")
+    if library == "keras":
         made_by = f"your layer, {_keras_version(sys.modules['keras'])}"
-        return _collect("keras", cell, *_keras_parts(module, cell), made_by)
+        return _collect("keras", cell, *_keras_parts(module, cell, argument), made_by)
     suffix = ""
     if isinstance(module, nn.RNNBase):
         suffix = f"_l{number}" + "_reverse" * bool(reverse)
     made_by = f"your layer, torch {_plain(torch.__version__)}"
-    return _collect("torch", kind_of(module), *_torch_parts(module, suffix), made_by)
+    return _collect("torch", cell, *_torch_parts(module, suffix, argument), made_by)
 
 
 _Parts = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
@@ -235,11 +230,11 @@ def _collect(
     return DrawnWeights(framework, cell, I, H, weight_ih, weight_hh, bias, drawn_by)
 
 
-def _torch_parts(module: nn.Module, suffix: str) -> _Parts:
+def _torch_parts(module: nn.Module, suffix: str, argument: str = "module") -> _Parts:
     """Return weight_ih, weight_hh and the effective bias of one layer and direction."""
     if getattr(module, "proj_size", 0):
         raise ValueError(
-            "module must have no projection, which leaves no square W_hh, but proj_size is "
+            f"{argument} must have no projection, which leaves no square W_hh, but proj_size is "
             f"{module.proj_size}."
         )
     table = gates(module)
@@ -258,12 +253,12 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy().copy()
 
 
-def _keras_parts(layer: Any, cell: str) -> _Parts:
+def _keras_parts(module: Any, cell: str, argument: str = "module") -> _Parts:
     """Return weight_ih, weight_hh and the effective bias, turned as in PyTorch."""
-    own = layer.cell
+    values = keras_weights(module, argument)
 
-    def part(weight: Any) -> dict[str, np.ndarray]:
-        value = weight.value
+    def part(name: str) -> dict[str, np.ndarray]:
+        value = values[name]
         if isinstance(value, Tensor):  # which Keras itself converts with a warning
             numbers = _array(value)
         else:
@@ -271,22 +266,13 @@ def _keras_parts(layer: Any, cell: str) -> _Parts:
             numbers = np.array(convert(value), dtype=np.float64)
         return split_gates(numbers, cell, "keras")
 
-    weight_ih = {gate: W.T.copy() for gate, W in part(own.kernel).items()}
-    weight_hh = {gate: W.T.copy() for gate, W in part(own.recurrent_kernel).items()}
-    if own.bias is None:
+    weight_ih = {gate: W.T.copy() for gate, W in part("kernel").items()}
+    weight_hh = {gate: W.T.copy() for gate, W in part("recurrent_kernel").items()}
+    if "bias" not in values:
         return weight_ih, weight_hh, {gate: np.zeros(len(W)) for gate, W in weight_hh.items()}
     # a GRU with reset_after=True has two vectors, (2, H) a gate
-    bias = {gate: b.reshape(-1, b.shape[-1]).sum(0) for gate, b in part(own.bias).items()}
+    bias = {gate: b.reshape(-1, b.shape[-1]).sum(0) for gate, b in part("bias").items()}
     return weight_ih, weight_hh, bias
-
-
-def _keras_cell(module: Any) -> str | None:
-    """Return the kind of a Keras layer; None for anything else. Never imports Keras."""
-    keras = sys.modules.get("keras")
-    if keras is None:
-        return None
-    kinds = {kind: getattr(keras.layers, name) for kind, name in _KERAS.items()}
-    return next((kind for kind, layer in kinds.items() if isinstance(module, layer)), None)
 
 
 def _keras_version(keras: Any) -> str:
@@ -297,13 +283,16 @@ def _plain(version: str) -> str:
     return version.partition("+")[0]
 
 
-def summary(drawn: DrawnWeights) -> pd.DataFrame:
+def summary(drawn: Any) -> pd.DataFrame:
     """Return what the weights of each gate are like, one row a gate.
+
+    drawn: what `draw` or `read` returns, or a layer or cell for `read`.
 
     Columns: gate; std of W_ih and of W_hh; the spectral radius and the largest singular value of
     W_hh; bias, the mean of the effective bias (of an LSTM's forget gate: what it adds to forget
     less). Taught in chapter 01.
     """
+    drawn = drawn if isinstance(drawn, DrawnWeights) else read(drawn, argument="drawn")
     rows = [
         {
             "gate": gate,

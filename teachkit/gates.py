@@ -9,7 +9,6 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from .errors import bad, check_choice, check_count, check_number
 
@@ -17,6 +16,8 @@ _Module = TypeVar("_Module", bound=nn.Module)
 _LSTM = ("input", "forget", "cell", "output")
 _GRU = ("reset", "update", "new")
 _RNN = ("hidden",)
+_IJFO = ("input", "cell", "forget", "output")
+_ZRN = ("update", "reset", "new")
 
 # The names, in the order in which they are always returned.
 _NAMES: dict[str, tuple[str, ...]] = {"lstm": _LSTM, "gru": _GRU, "rnn": _RNN}
@@ -24,20 +25,12 @@ _NAMES: dict[str, tuple[str, ...]] = {"lstm": _LSTM, "gru": _GRU, "rnn": _RNN}
 # The order in which each framework stacks its gates; `gate_order` has the sources.
 _ORDER: dict[str, dict[str, tuple[str, ...]]] = {
     "torch": _NAMES,
-    "keras": {"lstm": _LSTM, "gru": ("update", "reset", "new"), "rnn": _RNN},
-    "tf1": {"lstm": ("input", "cell", "forget", "output"), "gru": _GRU, "rnn": _RNN},
+    "keras": {"lstm": _LSTM, "gru": _ZRN, "rnn": _RNN},
+    "tf1": {"lstm": _IJFO, "gru": _GRU, "rnn": _RNN},
     "flax": _NAMES,
-    "haiku": {
-        "lstm": ("input", "cell", "forget", "output"),
-        "gru": ("update", "reset", "new"),
-        "rnn": _RNN,
-    },
+    "haiku": {"lstm": _IJFO, "gru": _ZRN, "rnn": _RNN},
     "equinox": {"lstm": _LSTM, "gru": _GRU},
-    "onnx": {
-        "lstm": ("input", "output", "forget", "cell"),
-        "gru": ("update", "reset", "new"),
-        "rnn": _RNN,
-    },
+    "onnx": {"lstm": ("input", "output", "forget", "cell"), "gru": _ZRN, "rnn": _RNN},
 }
 # The dimension that stacks the gates. Flax does not stack them.
 _AXIS = {"torch": 0, "equinox": 0, "onnx": 1, "keras": -1, "tf1": -1, "haiku": -1}
@@ -45,6 +38,10 @@ _AXIS = {"torch": 0, "equinox": 0, "onnx": 1, "keras": -1, "tf1": -1, "haiku": -
 _FLAX_LETTERS = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n"), "rnn": ("",)}
 
 LAYOUTS = tuple(_ORDER)
+_TORCH = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+KERAS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
+# The gate that keeps the state where it is open; a plain RNN has none.
+MEMORY = {"lstm": "forget", "gru": "update"}
 
 
 def gate_order(cell: str, layout: str = "torch") -> tuple[str, ...]:
@@ -64,9 +61,14 @@ def gate_order(cell: str, layout: str = "torch") -> tuple[str, ...]:
     """
     check_choice("layout", layout, LAYOUTS)
     check_choice("cell", cell, _NAMES)
-    if cell not in _ORDER[layout]:
-        raise bad("cell", cell, f"'lstm' or 'gru' in the layout {layout!r}, which has no other")
+    if cell not in cells_of(layout):
+        raise bad("cell", cell, f"'lstm' or 'gru': {layout.capitalize()} has no plain RNN cell")
     return _ORDER[layout][cell]
+
+
+def cells_of(layout: str) -> tuple[str, ...]:
+    """Return the kinds of cells that a layout has."""
+    return tuple(_ORDER[layout])
 
 
 def _check_array(array: Any, argument: str = "array") -> Any:
@@ -174,8 +176,8 @@ def split_inputs(kernel: Any, input_size: int) -> dict[str, Any]:
     kernel: (I + H, ...), torch tensor or NumPy array, whole or one gate of it, as TensorFlow 1
     (BasicLSTMCell, LSTMCell, GRUCell, BasicRNNCell) and Haiku (LSTM) keep it. input_size: I.
     Returns {"weight_ih": (I, ...), "weight_hh": (H, ...)}. Raises `ValueError` where no rows are
-    left for h. Sources: tensorflow/python/ops/rnn_cell_impl.py; haiku/_src/recurrent.py. Taught in
-    chapter 01.
+    left for h. Sources: tensorflow/python/ops/rnn_cell_impl.py; haiku/_src/recurrent.py. Made for
+    kernels such as that of chapter 01's exercise `from_tf1`.
 
     >>> kernel = np.zeros((2 + 3, 4 * 3))
     >>> split_inputs(split_gates(kernel, "lstm", "tf1")["forget"], 2)["weight_hh"].shape
@@ -189,43 +191,66 @@ def split_inputs(kernel: Any, input_size: int) -> dict[str, Any]:
     return {"weight_ih": kernel[:I], "weight_hh": kernel[I:]}
 
 
-def kind_of(module: nn.Module) -> str:
+def _kind_in(library: Any, names: Mapping[str, str], module: Any) -> str | None:
+    for kind, name in names.items():
+        if isinstance(module, (getattr(library, name), getattr(library, name + "Cell"))):
+            return kind
+    return None
+
+
+def kind_of(module: nn.Module, argument: str = "module") -> str:
     """Return "lstm", "gru" or "rnn" for a recurrent layer or cell of PyTorch's.
 
-    Raises `ValueError` for another module.
+    argument: what a message calls it. Raises `ValueError` for another module.
     """
-    kinds = {"lstm": (nn.LSTM, nn.LSTMCell), "gru": (nn.GRU, nn.GRUCell)}
-    for kind, types in kinds.items():
-        if isinstance(module, types):
-            return kind
-    if isinstance(module, (nn.RNN, nn.RNNCell)):
-        return "rnn"
-    raise bad("module", type(module), "an nn.RNN, nn.LSTM or nn.GRU, or one of their cells")
+    if kind := _kind_in(nn, _TORCH, module):
+        return kind
+    raise bad(argument, type(module), "an nn.RNN, nn.LSTM or nn.GRU, or one of their cells")
 
 
-def _keras_kind(module: Any) -> str | None:
-    """Return the kind of a Keras layer or cell; None for anything else. Never imports Keras."""
+def library_and_kind(module: Any, argument: str = "module") -> tuple[str, str]:
+    """Return ("torch" or "keras", kind) for a recurrent layer or cell, else raise `ValueError`."""
+    if kind := _kind_in(nn, _TORCH, module):
+        return "torch", kind
+    allowed = "an nn.RNN, nn.LSTM or nn.GRU, a Keras SimpleRNN, LSTM or GRU, or one of their cells"
     of = getattr(sys.modules.get("keras"), "layers", None)
-    if of is None:
-        return None
-    kinds = {
-        "lstm": (of.LSTM, of.LSTMCell),
-        "gru": (of.GRU, of.GRUCell),
-        "rnn": (of.SimpleRNN, of.SimpleRNNCell),
-    }
-    return next((kind for kind, types in kinds.items() if isinstance(module, types)), None)
+    if of is not None:
+        if kind := _kind_in(of, KERAS, module):
+            return "keras", kind
+        if isinstance(module, of.Layer):
+            allowed += (
+                " (of a Bidirectional, its forward_layer or backward_layer; of an RNN, its cell; of"
+                " a model, one of its layers)"
+            )
+    raise bad(argument, type(module), allowed)
 
 
-def _keras_gates(layer: Any, kind: str) -> dict[str, dict[str, Tensor]]:
-    if not layer.built:
-        raise ValueError("module must be built before it has weights: call it once on a batch.")
-    cell = getattr(layer, "cell", layer)
+def keras_weights(module: Any, argument: str = "module") -> dict[str, Any]:
+    """Return the arrays of a Keras layer or cell; raise `ValueError` where it is not built."""
+    if not module.built:
+        raise ValueError(f"{argument} must be built before it has weights: call it on a batch.")
+    cell = getattr(module, "cell", module)
     named = {name: getattr(cell, name) for name in ("kernel", "recurrent_kernel", "bias")}
-    values = {name: weight.value for name, weight in named.items() if weight is not None}
-    if not all(isinstance(value, Tensor) for value in values.values()):
-        backend = sys.modules["keras"].backend.backend()
-        raise bad("module", backend, "on Keras's backend 'torch', whose weights can be shared")
-    return {name: split_gates(value, kind, "keras") for name, value in values.items()}
+    return {name: weight.value for name, weight in named.items() if weight is not None}
+
+
+def weights_of(module: nn.Module, argument: str = "module") -> dict[str, nn.Parameter]:
+    """Return a PyTorch layer's own weights and biases; raise `ValueError` if one is computed."""
+    kind_of(module, argument)
+    names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ())]
+    if getattr(module, "proj_size", 0):
+        names.append("weight_hr")
+    if isinstance(module, nn.RNNBase):
+        sides = ("", "_reverse") if module.bidirectional else ("",)
+        layers = range(module.num_layers)
+        names = [f"{name}_l{i}{side}" for i in layers for side in sides for name in names]
+    # also where one parameter has two names
+    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+    if odd := [name for name in names if name not in own]:
+        raise ValueError(
+            f"{argument} must have plain weights, but one has a parametrization: {odd[0]}."
+        )
+    return {name: own[name] for name in names}
 
 
 @overload
@@ -242,14 +267,18 @@ def gates(
     Names: LSTM input, forget, cell, output; GRU reset, update, new; RNN hidden. They name views
     that share memory with the weights, so writing to a view sets the weight.
 
-    A PyTorch layer or cell gives {"weight_hh_l0": {"input": view, ...}, "bias_ih_l0": ..., ...}; a
-    projection (`weight_hr`) has no gates and is left out. A built Keras layer or cell on the
-    "torch" backend gives {"kernel": ..., "recurrent_kernel": ..., "bias": ...}; of a Bidirectional,
-    give forward_layer or backward_layer. A bare array gives {"input": view, ...}; it needs `cell`
-    ("lstm", "gru" or "rnn") and, unless it is laid out as in PyTorch, `layout`: see `split_gates`.
+    A PyTorch layer or cell gives {"weight_hh_l0": {"input": view, ...}, "bias_ih_l0": ..., ...},
+    views of shape (H, I), (H, H) or (H,), in a layer above the first with the width of the layer
+    below for I; a projection (`weight_hr`) has no gates and is left out. A built Keras layer or
+    cell on the "torch" backend gives {"kernel": ..., "recurrent_kernel": ..., "bias": ...}; of a
+    Bidirectional, give forward_layer or backward_layer. A bare array gives {"input": view, ...}; it
+    needs `cell` and, unless it is laid out as in PyTorch, `layout`: see `split_gates`.
 
-    Raises `ValueError` for a module that is not recurrent, and for an array that does not fit.
-    Source: the documentation of torch.nn.LSTM and torch.nn.GRU. Taught in chapters 01 and 04.
+    Raises `ValueError` for a module that is not recurrent, weights that are computed from others
+    (weight_norm), a Keras layer that is not built or on another backend, a layout or cell that is
+    not the module's, a bare array without `cell` or of a shape that does not fit, and a dict of
+    arrays but for the layout "flax". Source: the documentation of torch.nn.LSTM and torch.nn.GRU.
+    Taught in chapters 01 and 04.
 
     >>> lstm = nn.LSTM(2, 3)
     >>> _ = gates(lstm)["bias_ih_l0"]["forget"].fill_(1.0)
@@ -260,27 +289,25 @@ def gates(
     >>> bias
     array([0., 0., 0., 0., 1., 1., 0., 0.], dtype=float32)
     """
-    kind = _keras_kind(module_or_array)
-    if kind is None and not isinstance(module_or_array, nn.Module):
-        if not isinstance(module_or_array, (Tensor, np.ndarray, Mapping, tuple, list)):
-            allowed = "a recurrent layer or cell, a torch tensor or a NumPy array"
-            raise bad("module_or_array", module_or_array, allowed)
+    if isinstance(module_or_array, (Tensor, np.ndarray, Mapping, tuple, list)):
+        if isinstance(module_or_array, Mapping) and layout != "flax":
+            allowed = "one array, such as state_dict['weight_hh_l0'], for a layout but 'flax'"
+            raise bad("module_or_array", list(module_or_array), allowed)
         if cell is None:
             raise bad("cell", cell, "'lstm', 'gru' or 'rnn' for a bare array")
         return split_gates(module_or_array, cell, layout or "torch")
-    own = "torch" if kind is None else "keras"
-    kind = kind or kind_of(module_or_array)
+    argument = "module" if isinstance(module_or_array, nn.Module) else "module_or_array"
+    own, kind = library_and_kind(module_or_array, argument)
     if layout not in (None, own) or cell not in (None, kind):
         raise bad("layout and cell", (layout, cell), f"{own!r} and {kind!r} here, or left out")
-    if own == "keras":
-        return _keras_gates(module_or_array, kind)
-    if is_parametrized(module_or_array):
-        raise ValueError("module must have plain weights, but one has a parametrization.")
-    return {
-        name: split_gates(parameter, kind)
-        for name, parameter in module_or_array.named_parameters()
-        if "weight_hr" not in name and name.startswith(("weight_", "bias_"))
-    }
+    if own == "torch":
+        own_weights = weights_of(module_or_array).items()
+        return {n: split_gates(p, kind) for n, p in own_weights if not n.startswith("weight_hr")}
+    values = keras_weights(module_or_array)
+    if not all(isinstance(value, Tensor) for value in values.values()):
+        backend = sys.modules["keras"].backend.backend()
+        raise bad("module", backend, "on Keras's backend 'torch', whose weights can be shared")
+    return {name: split_gates(value, kind, "keras") for name, value in values.items()}
 
 
 def set_forget_bias(lstm: _Module, bias: float) -> _Module:
@@ -290,11 +317,12 @@ def set_forget_bias(lstm: _Module, bias: float) -> _Module:
     it to both would double it. Raises `ValueError` for another module or one without biases.
     Source: Jozefowicz, Zaremba and Sutskever, ICML 2015, recommend 1 or 2. Taught in chapter 04.
     """
-    if kind_of(lstm) != "lstm":
+    if not isinstance(lstm, (nn.LSTM, nn.LSTMCell)):
         raise bad("lstm", type(lstm), "an nn.LSTM or nn.LSTMCell")
     if not lstm.bias:
         raise ValueError("lstm must have biases, but it was made with bias=False.")
     bias = check_number("bias", bias)
+    weights_of(lstm, "lstm")  # refuses those that are computed
     with torch.no_grad():
         for name, views in gates(lstm).items():
             if name.startswith("bias_"):

@@ -30,8 +30,7 @@ class Law:
     text: in short. std: its exact standard deviation. support: the smallest and largest value.
     density: the probability density at numbers of any shape, 0 outside the support; None where a
     weight takes single values. radius: the spectral radius, in the limit of large matrices, of one
-    square gate of a recurrent matrix; None where no such matrix was meant. ring: whether its
-    eigenvalues lie on the circle of that radius instead of filling the disk. value: of a constant.
+    square gate of a recurrent matrix; None where no such matrix was meant. value: of a constant.
     """
 
     text: str
@@ -39,7 +38,6 @@ class Law:
     support: tuple[float, float]
     density: Density | None
     radius: float | None = None
-    ring: bool = False
     value: float | None = None
 
 
@@ -72,20 +70,6 @@ def uniform(bound: float, hidden_size: int | None = None) -> Law:
         return np.where(np.abs(x) <= b, 1 / (2 * b), 0.0)
 
     return Law(f"uniform in ±{b:.3g}", std, (-b, b), density, _circular(std, hidden_size))
-
-
-def normal(std: float, hidden_size: int | None = None) -> Law:
-    """Return the normal law of mean 0.
-
-    hidden_size: as for `uniform`. Raises `ValueError` unless std is above 0. Taught in chapter 02.
-    """
-    s = _positive("std", std)
-
-    def density(x: Any) -> np.ndarray:
-        return _bell(np.asarray(x, dtype=np.float64), s)
-
-    radius = _circular(s, hidden_size)
-    return Law(f"normal, std {s:.3g}", s, (-math.inf, math.inf), density, radius)
 
 
 def _bell(x: np.ndarray, std: float) -> np.ndarray:
@@ -130,8 +114,8 @@ def orthogonal_entry(columns: int, hidden_size: int | None = None) -> Law:
     rows than n. Taught in chapter 01.
 
     >>> law = orthogonal_entry(4 * 64, hidden_size=64)
-    >>> law.std, law.radius, law.ring
-    (0.0625, 0.5, False)
+    >>> law.std, law.radius
+    (0.0625, 0.5)
     """
     n = check_count("columns", columns)
     H = n if hidden_size is None else check_count("hidden_size", hidden_size, high=n)
@@ -149,7 +133,6 @@ def orthogonal_entry(columns: int, hidden_size: int | None = None) -> Law:
         support=(-1.0, 1.0),
         density=density if n > 1 else None,
         radius=math.sqrt(H / n),
-        ring=n == H,
     )
 
 

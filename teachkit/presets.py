@@ -1,9 +1,10 @@
 """Presets: start PyTorch's layer as another framework starts its own.
 
-Each writes weights and biases of any LSTM, GRU or plain RNN, layer by layer, so that the module's
-first output has the law that the framework's own layer has. Where a framework adds a constant in
-its cell's code, the constant goes into `bias_ih` here. A layer above the first, or the backward
-direction, follows the rule with its own input size.
+Each writes weights and biases of any LSTM, GRU or plain RNN, layer by layer, with the laws that the
+framework's own layer has. So has the first output, where the activations are the same: Haiku's
+plain RNN has ReLU, an nn.RNN has tanh by default. Where a framework adds a constant in its cell's
+code, the constant goes into `bias_ih` here. A layer above the first, or the backward direction,
+follows the rule with its own input size.
 
 Only "torch" and "tf1" have projections. In the others `weight_hr` starts as that framework's dense
 layer does, and W_hh follows the rule with proj_size inputs. Chapter 01 compares the frameworks.
@@ -19,7 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .errors import bad
-from .gates import gates, kind_of
+from .gates import cells_of, gates, kind_of, weights_of
 from .schemes import (
     Generator,
     check_biases,
@@ -71,9 +72,8 @@ def torch_default(module: nn.Module, generator: Generator) -> None:
     """
     hidden_size: Any = module.hidden_size
     bound = 1 / math.sqrt(hidden_size)
-    for name, parameter in module.named_parameters():
-        if name.startswith(("weight_", "bias_")):
-            draw_uniform(parameter, bound, generator)
+    for parameter in weights_of(module).values():
+        draw_uniform(parameter.detach(), bound, generator)
 
 
 @scheme("keras", "preset")
@@ -178,8 +178,7 @@ def equinox(module: nn.Module, generator: Generator) -> None:
     `bias_hh` is 0, except for the new gate of a GRU, which has a second bias in Equinox too. Raises
     `ValueError` for a plain RNN, which Equinox does not have. Source: equinox/nn/_rnn.py, 0.13.8.
     """
-    cell = kind_of(module)
-    if cell == "rnn":
+    if kind_of(module) not in cells_of("equinox"):
         raise bad("module", type(module), "an LSTM or a GRU: Equinox has no plain RNN cell")
     hidden_size: Any = module.hidden_size
     bound = 1 / math.sqrt(hidden_size)

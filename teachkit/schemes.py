@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import bad, check_choice
-from .gates import gates, kind_of, split_gates
+from .gates import gates, kind_of, split_gates, weights_of
 from .laws import TRUNCATED_STD
 
 Scheme = Callable[..., None]
@@ -24,38 +24,61 @@ Generator = torch.Generator | None
 KINDS = ("preset", "weights", "bias")
 SCHEMES: dict[str, Scheme] = {}
 KIND: dict[str, str] = {}
+GATES: dict[str, frozenset[str]] = {}  # of a bias scheme: whose biases it writes
 
 
-def scheme(name: str, kind: str | None = None) -> Callable[[Scheme], Scheme]:
+def scheme(
+    name: str, kind: str | None = None, *, gates: Iterable[str] = ()
+) -> Callable[[Scheme], Scheme]:
     """Enter a function as the scheme `name`.
 
     It is called with a layer or cell, a generator of random numbers and its own options, and writes
     to the weights and biases, gate by gate where that matters (`gates.gates`). kind: what it
     writes: "preset" (weights and biases, as one framework does), "weights" (and zero biases) or
-    "bias" (biases alone); None where that does not matter. Raises `ValueError` for another.
+    "bias" (biases alone); None where that does not matter. gates: of kind "bias", the gates that it
+    writes. Raises `ValueError` for another kind, a name that is no text or that another scheme has
+    (the same function may be defined again, as a cell of a notebook does), and a function that
+    cannot be called with a module and a generator.
     """
+    if not isinstance(name, str) or not name:
+        raise bad("name", name, "a text")
     check_choice("kind", kind, (*KINDS, None))
 
     def enter(function: Scheme) -> Scheme:
+        _check_function("a scheme", function)
+        if name in SCHEMES and _home(SCHEMES[name]) != _home(function):
+            raise bad("name", name, "one that no other scheme has")
         SCHEMES[name] = function
         KIND.pop(name, None)
         if kind is not None:
             KIND[name] = kind
+        GATES[name] = frozenset(gates) or frozenset([name])
         return function
 
     return enter
 
 
-def scheme_names(kind: str | None = None) -> list[str]:
-    """Return the names of all schemes, or of one kind: "preset", "weights" or "bias".
+def _home(function: Scheme) -> tuple[Any, Any]:
+    return getattr(function, "__module__", None), getattr(function, "__qualname__", function)
 
-    Raises `ValueError` for another kind.
-    """
-    check_choice("kind", kind, (*KINDS, None))
+
+def _check_function(argument: str, function: Any) -> None:
+    """Raise `ValueError` unless a function takes a module and a generator."""
+    try:
+        inspect.signature(function).bind_partial(None, None)
+        fits = not isinstance(function, type)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise bad(argument, function, "a function of (module, generator) and its options")
+
+
+def registered(kind: str | None = None) -> list[str]:
+    """Return the names of all schemes that were entered, or of one kind."""
     if kind is not None:
         return [name for name in SCHEMES if KIND.get(name) == kind]
     rest = [name for name in SCHEMES if name not in KIND]
-    return [name for kind in KINDS for name in scheme_names(kind)] + rest
+    return [name for kind in KINDS for name in registered(kind)] + rest
 
 
 @dataclass(frozen=True)
@@ -69,8 +92,10 @@ class Step:
     def check_options(self) -> None:
         """Raise `ValueError` for an option that the scheme does not have, or one that is missing.
 
-        The first two arguments of a scheme are the module and the generator.
+        Also for a function that is no scheme: its first two arguments are the module and the
+        generator.
         """
+        _check_function("scheme", self.function)
         every = inspect.signature(self.function).parameters.values()
         known = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)][2:]
         names = [p.name for p in known]
@@ -95,7 +120,7 @@ def _step(argument: str, given: Any) -> Step:
         label = options.pop("scheme")
     if callable(label):
         return Step(getattr(label, "__name__", None) or repr(label), label, options)
-    check_choice(argument, label, scheme_names())
+    check_choice(argument, label, registered())
     return Step(label, SCHEMES[label], options)
 
 
@@ -107,25 +132,42 @@ def is_sequence(given: Any) -> TypeGuard[Sequence[Any]]:
 def steps(argument: str, given: Any) -> list[Step]:
     """Return the steps of a scheme: a name, a function, a dict with a "scheme", or a list of these.
 
-    argument: what a message calls it. Raises `ValueError` for no step at all, an unknown scheme,
-    and a bias scheme before a scheme that would write its biases again.
+    argument: what a message calls it. Raises `ValueError` for no step at all, an unknown scheme, a
+    bias scheme before a scheme that would write its biases again, and two schemes of which the
+    second would write over the first: two for the weights, or two for the bias of one gate.
     """
     if not is_sequence(given):
         return [_step(argument, given)]
     if not given:
         raise bad(argument, given, "a scheme, or a sequence of one or more")
     made = [_step(argument, one) for one in given]
-    bias = None
+    before: list[str] = []
     for step in made:
-        kind = KIND.get(step.label) if SCHEMES.get(step.label) is step.function else None
-        if kind == "bias":
-            bias = step.label
-        elif kind is not None and bias is not None:
+        # by what it is, since a function may have another name than its scheme
+        name = next((name for name, made in SCHEMES.items() if made is step.function), None)
+        if name in KIND:
+            _check_order(argument, before, name)
+            before.append(name)
+    return made
+
+
+def _check_order(argument: str, before: list[str], name: str) -> None:
+    """Raise `ValueError` where a scheme would write over what an earlier one wrote."""
+    for other in before:
+        if KIND[name] != "bias" and KIND[other] == "bias":
             raise ValueError(
-                f"{argument} must have its bias schemes last, but {step.label!r} after {bias!r} "
+                f"{argument} must have its bias schemes last, but {name!r} after {other!r} "
                 "was given and would write the biases again."
             )
-    return made
+        if KIND[name] != "bias":
+            what, lost = "one scheme for the weights", True
+        else:
+            what, lost = "one scheme for the bias of a gate", bool(GATES[name] & GATES[other])
+        if lost and (KIND[name] == "bias") == (KIND[other] == "bias"):
+            raise ValueError(
+                f"{argument} must have {what}, but {name!r} after {other!r} was given and would "
+                "write over it."
+            )
 
 
 # --- what schemes are made of ---------------------------------------------------------------------
@@ -140,7 +182,7 @@ def parameters(module: nn.Module, kind: str, *, fused: bool = False) -> list[Ten
     check_choice("fused", fused, (True, False))
     cell = kind_of(module)
     found: list[Tensor] = []
-    for name, parameter in module.named_parameters():
+    for name, parameter in weights_of(module).items():
         if name.startswith(kind):
             whole = fused or name.startswith("weight_hr")
             value = parameter.detach()
@@ -150,14 +192,15 @@ def parameters(module: nn.Module, kind: str, *, fused: bool = False) -> list[Ten
 
 def fill(tensor: Tensor, draw: Callable[[Tensor], object]) -> None:
     """Write to a parameter what `draw` writes to float64 on the CPU, where the generator is."""
-    scratch = torch.empty(tensor.shape, dtype=torch.float64)
+    scratch = torch.empty(tensor.shape, dtype=torch.float64, device="cpu")
     draw(scratch)
     tensor.copy_(scratch)
 
 
 def draw_uniform(tensor: Tensor, bound: float, generator: Generator) -> None:
     """Draw from U(-bound, bound)."""
-    drawn = torch.rand(tensor.shape, generator=generator)
+    # whatever dtype and device a reader made the default
+    drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float32, device="cpu")
     tensor.copy_((2 * drawn - 1) * bound)
 
 
@@ -198,7 +241,8 @@ def draw_orthogonal(
         return
     rows, columns = tensor.shape
     shape = (max(rows, columns), min(rows, columns))
-    q = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64)).Q
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
+    q = torch.linalg.qr(drawn).Q
     tensor.copy_(gain * (q if rows >= columns else q.T))
 
 
@@ -234,5 +278,5 @@ def set_biases(module: nn.Module, make: Callable[[int], Mapping[str, float | Ten
         if name.startswith("bias_ih"):
             second = named[name.replace("bias_ih", "bias_hh")]
             for gate, value in make(next(iter(views.values())).shape[0]).items():
-                views[gate].copy_(torch.as_tensor(value, dtype=torch.float64))
+                views[gate].copy_(torch.as_tensor(value, dtype=torch.float64, device="cpu"))
                 second[gate].zero_()

@@ -6,7 +6,6 @@ step. Chapter 02 compares the schemes by what they do to both.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 
 from .device import generator
 from .dynamics import GradientThroughTime, gradient_through_time
-from .errors import check_choice, check_count, check_number
+from .errors import bad, check_choice, check_count, check_number, check_tensor
 from .jacobians import step_jacobians
 from .models import ACTIVATIONS, Activation
 from .spectra import eigenvalues, sigma_max
-from .square_schemes import square_matrices, unit_matrix_spectrum
+from .square_schemes import AnyScheme, first_spectrum, kept_matrices
 
 # A unit whose slope is below this share of the steepest lets next to no gradient through.
 SATURATED_SLOPE = 0.05
@@ -54,7 +53,8 @@ class Signal(MeanSquares):
     """What was measured in one network: `MeanSquares`, and how its units and its matrix look.
 
     saturated: (L + 1,), the share of units whose slope is below 5 % of the steepest (tanh beyond
-    0.97, relu at 0); 0 in layer 0, which has no activation. values: all activations of the last
+    0.97, relu at 0; `signal_of` says which of an LSTM); 0 in layer 0, which has no activation.
+    values: all activations of the last
     layer, (B * H,). eigenvalues, sigma_max: of the first matrix, gain included.
     """
 
@@ -72,16 +72,19 @@ class Signal(MeanSquares):
 def saturated_share(h: Any, activation: str | Activation = "tanh") -> Tensor:
     """Return the share of units that let less than 5 % of the steepest slope through.
 
-    h: outputs of the activation, (..., H) -> (...). Raises `ValueError` for another activation.
-    Taught in chapter 02.
+    h: outputs of the activation, (..., H) -> (...). Raises `ValueError` for another activation,
+    and for an h that is not made of numbers. Taught in chapter 02.
 
     >>> saturated_share([0.0, 0.5, 0.98, -1.0])
     tensor(0.5000, dtype=torch.float64)
     """
-    if isinstance(activation, str):
+    if not isinstance(activation, Activation):
         check_choice("activation", activation, ACTIVATIONS)
         activation = ACTIVATIONS[activation]
-    h = torch.as_tensor(h).double()
+    allowed = "numbers of shape (..., H), the outputs of units"
+    given, h = h, check_tensor("h", h, allowed, torch.float64)
+    if h.ndim == 0 or h.shape[-1] == 0:
+        raise bad("h", given, allowed)
     flat = activation.slope(h) < SATURATED_SLOPE * activation.max_slope
     return flat.double().mean(-1)
 
@@ -90,7 +93,7 @@ def saturated_share(h: Any, activation: str | Activation = "tanh") -> Tensor:
 
 
 def signal_through_depth(
-    scheme: str,
+    scheme: AnyScheme,
     *,
     gain: float = 1.0,
     activation: str = "tanh",
@@ -101,22 +104,24 @@ def signal_through_depth(
 ) -> Signal:
     """Send a signal through `depth` layers, each with a new matrix, and a gradient back.
 
-    h_l = activation(gain * W_l h_(l-1)), with W_l (H, H) drawn by `scheme`, one of
-    `square_schemes.SQUARE_SCHEMES`, and no biases. The input and the gradient that arrives at the
+    h_l = activation(gain * W_l h_(l-1)), with W_l (H, H) and no biases. scheme: what draws W_l, one
+    of `square_schemes.SQUARE_SCHEMES`, or any that `initialize` takes and that writes W_hh, such as
+    "uniform" or {"scheme": "normal", "std": 0.1}. The input and the gradient that arrives at the
     end are N(0, 1) vectors scaled to mean square 1. Raises `ValueError` for a bad argument. Sources
     of the question: Glorot and Bengio 2010; He et al. 2015 (arXiv:1502.01852). Taught in chapter
     02.
 
-    >>> signal_through_depth("identity", activation="linear", gain=2.0, depth=3).activations
+    >>> double = {"scheme": "identity", "scale": 2.0}
+    >>> signal_through_depth(double, activation="linear", depth=3).activations
     tensor([ 1.0000,  4.0000, 16.0000, 64.0000], dtype=torch.float64)
     """
     depth = check_count("depth", depth)
-    layers = square_matrices(scheme, hidden_size, depth, seed=seed)
+    layers = kept_matrices(scheme, hidden_size, depth, seed)
     return _send(scheme, layers, None, gain, activation, batch_size, seed)
 
 
 def signal_through_time(
-    scheme: str,
+    scheme: AnyScheme,
     *,
     gain: float = 1.0,
     activation: str = "tanh",
@@ -134,7 +139,9 @@ def signal_through_time(
     `ValueError` for a bad argument. Taught in chapter 02.
     """
     seq_len = check_count("seq_len", seq_len)
-    (W,) = square_matrices(scheme, hidden_size, 1, seed=seed)
+    if not isinstance(input, bool):
+        raise bad("input", input, "True or False")
+    (W,) = kept_matrices(scheme, hidden_size, 1, seed)
     drive = None
     if input:
         shape = seq_len, check_count("batch_size", batch_size), W.shape[0]
@@ -143,7 +150,7 @@ def signal_through_time(
 
 
 def _send(
-    scheme: str,
+    scheme: AnyScheme,
     layers: Sequence[Tensor],
     drive: Tensor | None,
     gain: float,
@@ -168,7 +175,7 @@ def _send(
     back = [start("gradient")]
     for W, h in zip(reversed(layers), reversed(states[1:]), strict=True):
         back.append(gain * ((back[-1] * own.slope(h)) @ W))
-    values, sigma = unit_matrix_spectrum(scheme, H, seed)
+    values, sigma = first_spectrum(scheme, layers[0], seed)
     h = torch.stack(states)
     return Signal(
         log10_activations=_log10_mean_square(h),
@@ -198,74 +205,74 @@ def _saturated_by_layer(h: Tensor, activation: Activation) -> Tensor:
 
 
 def signal_of(
-    rnn: nn.RNNBase,
-    x: Tensor,
-    h0: Any = None,
-    *,
-    layer: int = -1,
-    reverse: bool = False,
-    spectrum: tuple[Tensor, float] | None = None,
+    rnn: nn.RNNBase, x: Tensor, h0: Any = None, *, layer: int = -1, reverse: bool = False
 ) -> Signal:
     """Measure the signal in your own nn.RNN, nn.LSTM or nn.GRU on a batch of yours.
 
     x, h0, layer, reverse: as `gradient_through_time` takes them. Step 0 is the initial state. The
     gradient is that of the sum of the last h, relative to its mean square at the last step; for an
-    LSTM it is the gradient to the cell state, which carries it. Saturated are units whose h lies
-    where the activation is flat; the h of LSTM and GRU is read like the output of a tanh. The
-    matrix is the W_hh of an Elman layer, else the Jacobian of the last step of the first sequence;
-    spectrum: its eigenvalues (S,) and sigma_max, where they are known already. Raises `ValueError`
-    like `gradient_through_time`. Taught in chapter 02.
+    LSTM it is the gradient to the cell state, which carries it. Where it is 0 at the last step, as
+    where every tanh(c) is 1 to rounding, all of it is NaN: not defined.
+
+    Saturated are units whose h lies where the activation is flat. In an LSTM they are cells whose
+    tanh(c) does: its h is also small where the output gate is. In a GRU they are units whose h lies
+    where a tanh would be flat: h is a mean of earlier tanh outputs (and of h0). The matrix is the
+    W_hh of an Elman layer, else the Jacobian of the last step of the first sequence. Raises
+    `ValueError` like `gradient_through_time`. Taught in chapter 02.
     """
     found = gradient_through_time(rnn, x, h0, layer=layer, reverse=reverse)
+    W = found.trace.W_hh
+    if found.trace.activation is None:
+        W = step_jacobians(found.trace.last_step())[0, 0].detach()
+    return signal_in(found, eigenvalues(W), sigma_max(W).item())
+
+
+def signal_in(found: GradientThroughTime, values: Tensor, sigma: float) -> Signal:
+    """Return the `Signal` in what was measured; values, sigma: eigenvalues (S,) and sigma_max."""
     growth = found.growth if found.growth_c is None else found.growth_c
-    if spectrum is None:
-        W = recurrent_jacobian(found)
-        spectrum = eigenvalues(W), sigma_max(W).item()
-    h = found.h.cpu()
+    h, cells = found.h.cpu(), found.trace.c
+    units = h if cells is None else torch.stack(cells).detach().cpu().double().tanh()
     return Signal(
         log10_activations=_log10_mean_square(h),
-        log10_gradients=2 * torch.nan_to_num(growth, posinf=torch.inf).flip(0).log10(),
-        saturated=_saturated_by_layer(h, found.trace.activation or ACTIVATIONS["tanh"]),
+        log10_gradients=2 * growth.flip(0).log10(),
+        saturated=_saturated_by_layer(units, found.trace.activation or ACTIVATIONS["tanh"]),
         values=h[-1].double().flatten(),
-        eigenvalues=spectrum[0],
-        sigma_max=spectrum[1],
+        eigenvalues=values,
+        sigma_max=sigma,
     )
-
-
-def recurrent_jacobian(found: GradientThroughTime) -> Tensor:
-    """Return the W_hh of an Elman layer, or the last Jacobian of the first sequence: (S, S)."""
-    if found.trace.activation is not None:
-        return found.trace.W_hh
-    return step_jacobians(found.trace.last_step())[0, 0].detach()
 
 
 # -- theory -------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _normal_nodes() -> tuple[Tensor, Tensor]:
-    """Return z and weights for the mean of a function of z ~ N(0, 1).
-
-    Evenly spaced: exact to rounding for smooth functions, and unlike few Gauss-Hermite nodes also
-    for a tanh that 100 standard deviations make a step.
-    """
-    z = torch.linspace(-9, 9, 1801, dtype=torch.float64)
-    weights = (-z.square() / 2).exp()
-    return z, weights / weights.sum()
+def _tanh_in_theory(log10_s: float) -> tuple[float, float]:
+    """Return log10 of E[tanh(s z)^2] and of E[tanh'(s z)^2], for z ~ N(0, 1), at any s >= 0."""
+    if log10_s < -7:  # linear there, and s may be below float range
+        return 2 * log10_s, 0.0
+    s = 10**log10_s
+    # Over u = s z, to 9 standard deviations, or to 20, where the slope of a steep tanh has ended:
+    # evenly spaced points are exact to rounding for such functions.
+    end = min(9 * s, 20.0)
+    u = torch.linspace(-end, end, 1801, dtype=torch.float64)
+    weights = (-(u / s).square() / 2).exp() * (end / 900 / math.sqrt(2 * math.pi))  # times 1 / s
+    h = u.tanh()
+    slope = 1 - h * h
+    flat = end == 20.0  # beyond it tanh^2 is 1: integrate what is missing
+    square = 1 - (weights @ slope).item() / s if flat else (weights @ h.square()).item() / s
+    return math.log10(square), math.log10(weights @ slope.square()) - log10_s
 
 
 def _layer_in_theory(log10_p: float, activation: str) -> tuple[float, float]:
-    """Return log10 of E[phi(sqrt(p) z)^2], and E[phi'(sqrt(p) z)^2], for z ~ N(0, 1)."""
+    """Return log10 of E[phi(sqrt(p) z)^2] and of E[phi'(sqrt(p) z)^2], for z ~ N(0, 1)."""
     if activation == "linear":
-        return log10_p, 1.0
+        return log10_p, 0.0
     if activation == "relu":  # half of the units are off
-        return log10_p + math.log10(0.5), 0.5
-    if activation == "tanh" and log10_p < -14:  # linear there, and p may be below float range
-        return log10_p, 1.0
-    z, weights = _normal_nodes()
-    h = ACTIVATIONS[activation].function(10 ** min(log10_p / 2, 150.0) * z)
-    slope = ACTIVATIONS[activation].slope(h)
-    return math.log10(weights @ h.square()), (weights @ slope.square()).item()
+        return log10_p + math.log10(0.5), math.log10(0.5)
+    if activation == "tanh":
+        return _tanh_in_theory(log10_p / 2)
+    # sigmoid(a) = (1 + tanh(a / 2)) / 2, and the mean of tanh is 0
+    square, slope = _tanh_in_theory(log10_p / 2 - math.log10(2))
+    return math.log10((1 + 10**square) / 4), slope - math.log10(16)
 
 
 def expected_signal(
@@ -296,9 +303,9 @@ def expected_signal(
     q, slopes = [0.0], []
     for _ in range(steps):
         p = _log10_sum(log_factor + q[-1], log_input)
-        log_q, slope = _layer_in_theory(p, activation)
+        log_q, log_slope = _layer_in_theory(p, activation)
         q.append(log_q)
-        slopes.append(log_factor + (math.log10(slope) if slope else -math.inf))
+        slopes.append(log_factor + log_slope)
     back = torch.tensor([0.0, *slopes[::-1]], dtype=torch.float64).cumsum(0).flip(0)
     return MeanSquares(torch.tensor(q, dtype=torch.float64), back)
 

@@ -59,17 +59,22 @@ def activation_of(rnn: nn.RNNBase) -> Activation | None:
     return ACTIVATIONS[str(rnn.nonlinearity)] if isinstance(rnn, nn.RNN) else None
 
 
-def check_layer(rnn: Any) -> None:
-    """Raise `ValueError` unless `rnn` is an nn.RNN, nn.LSTM or nn.GRU with finite weights."""
+def check_layer(rnn: Any, argument: str = "rnn") -> None:
+    """Raise `ValueError` unless `rnn` is an nn.RNN, nn.LSTM or nn.GRU with finite weights.
+
+    argument: what a message calls it.
+    """
     if not isinstance(rnn, (nn.RNN, nn.LSTM, nn.GRU)):
         inner = ""
         if isinstance(rnn, nn.Module):
             names = [n for n, m in rnn.named_modules() if isinstance(m, nn.RNNBase)]
             inner = f" (it holds one: pass model.{names[0]})" if names else ""
-        raise bad("rnn", type(rnn), "an nn.RNN, nn.LSTM or nn.GRU layer" + inner)
+        raise bad(argument, type(rnn), "an nn.RNN, nn.LSTM or nn.GRU layer" + inner)
     for name, parameter in rnn.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise ValueError(f"rnn must have finite weights, but {name} contains NaN or infinity.")
+            raise ValueError(
+                f"{argument} must have finite weights, but {name} contains NaN or infinity."
+            )
 
 
 def unroll(rnn: nn.RNNBase, x: Tensor, h0: Any = None) -> Unrolled:

@@ -193,7 +193,8 @@ def orthogonal(
 
     fused: the stacked matrix (4H, H) has orthonormal columns and no gate is orthogonal, which is
     what `torch.nn.init.orthogonal_(lstm.weight_hh_l0)` does, and Keras by default. haar: False is
-    the plain QR of a Gaussian, orthogonal but not uniform: its first entry is never positive.
+    the plain QR of a Gaussian, orthogonal but not uniform: its first entry is never positive (for
+    H > 1).
 
     W_ih is Glorot uniform gate by gate (or fused), biases are zero; a projection stays as it is.
     Sources: Saxe, McClelland and Ganguli 2014 (arXiv:1312.6120); Glorot and Bengio 2010; Mezzadri,
@@ -207,9 +208,13 @@ def orthogonal(
 
 
 def _square_only(module: nn.Module, what: str) -> None:
-    for W in parameters(module, "weight_hh"):
-        if W.shape[0] != W.shape[1]:
-            raise bad("module", W, f"without a projection: only a square W_hh {what}")
+    if proj_size := getattr(module, "proj_size", 0):
+        raise bad("proj_size", proj_size, f"0 for this scheme, as only a square W_hh {what}")
+
+
+def _with_spectral_radius(W: Tensor, rho: float) -> Tensor:
+    with torch.device("cpu"):  # whatever device a reader made the default
+        return with_spectral_radius(W, rho)
 
 
 @scheme("gaussian", "weights")
@@ -222,8 +227,8 @@ def gaussian(module: nn.Module, generator: Generator, rho: float = 1.0) -> None:
     rho = check_number("rho", rho, low=0)
     _square_only(module, "has eigenvalues")
     for W in parameters(module, "weight_hh"):
-        drawn = torch.randn(W.shape, generator=generator, dtype=torch.float64)
-        W.copy_(with_spectral_radius(drawn, rho))
+        drawn = torch.randn(W.shape, generator=generator, dtype=torch.float64, device="cpu")
+        W.copy_(_with_spectral_radius(drawn, rho))
     glorot_inputs_zero_biases(module, generator)
 
 
@@ -242,7 +247,7 @@ def identity(
     scale = check_number("scale", scale)
     _square_only(module, "can be the identity")
     for W in parameters(module, "weight_hh", fused=fused):
-        W.copy_(scale * torch.eye(*W.shape, dtype=torch.float64))
+        W.copy_(scale * torch.eye(*W.shape, dtype=torch.float64, device="cpu"))
     glorot_inputs_zero_biases(module, generator)
 
 
@@ -272,8 +277,9 @@ def sparse(
         rho = check_number("rho", rho, low=0)
         _square_only(module, "has eigenvalues")
     for W in parameters(module, "weight_hh"):
-        drawn = torch.randn(W.shape, generator=generator, dtype=torch.float64) * std
-        order = torch.rand(W.shape, generator=generator, dtype=torch.float64).argsort(1)
+        drawn = std * torch.randn(W.shape, generator=generator, dtype=torch.float64, device="cpu")
+        places = torch.rand(W.shape, generator=generator, dtype=torch.float64, device="cpu")
+        order = places.argsort(1)
         drawn.scatter_(1, order[:, connections:], 0.0)
-        W.copy_(drawn if rho is None else with_spectral_radius(drawn, rho))
+        W.copy_(drawn if rho is None else _with_spectral_radius(drawn, rho))
     glorot_inputs_zero_biases(module, generator)

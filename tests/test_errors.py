@@ -83,3 +83,11 @@ def test_check_tensor_keeps_a_tensor_and_converts_a_list():
     W = torch.eye(2)
     assert errors.check_tensor("W", W, "a matrix") is W
     assert errors.check_tensor("W", [[1, 2]], "a matrix", torch.float64).dtype == torch.float64
+
+
+@pytest.mark.parametrize("given", [np.array([True, False]), torch.ones(2)])
+def test_an_array_is_no_choice(given):
+    with pytest.raises(
+        ValueError, match=r"^fused must be one of True, False, but .* of shape \(2,"
+    ):
+        errors.check_choice("fused", given, (True, False))

@@ -355,6 +355,34 @@ def test_the_forget_bias_is_what_acts():
     assert shifted.forget_bias == 2.0
 
 
+def test_a_layer_is_read_for_its_summary():
+    lstm = nn.LSTM(2, 3)
+    assert summary(lstm).equals(summary(read(lstm)))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_a_keras_cell_is_read_like_its_layer(kind, use_bias):
+    keras = load_keras()
+    layer = getattr(keras.layers, kind)(3, use_bias=use_bias)
+    layer.build((None, None, 2))
+    one, other = read(layer), read(layer.cell)
+    for part in ("weight_ih", "weight_hh", "bias"):
+        for gate, array in getattr(one, part).items():
+            assert np.array_equal(array, getattr(other, part)[gate])
+    with pytest.raises(ValueError, match=r"^module must be built before it has weights"):
+        read(getattr(keras.layers, kind + "Cell")(3))
+
+
+@pytest.mark.parametrize("framework", frameworks.FRAMEWORKS)
+def test_the_default_device_does_not_matter(framework):
+    expected = draw(framework, input_size=3, hidden_size=4)
+    with torch.device("meta"):
+        found = draw(framework, input_size=3, hidden_size=4)
+    for gate, array in expected.weight_hh.items():
+        assert np.array_equal(array, found.weight_hh[gate])
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
@@ -381,11 +409,15 @@ def built():
         (lambda: draw("torch", hidden_size=True), "hidden_size must be a whole number of at least"),
         (lambda: draw("torch", seed=-1), "seed must be a whole number of at least 0"),
         (lambda: draw("keras", seed=2**32), "seed must be a whole number of at least 0 and at mos"),
-        (lambda: read(nn.Linear(2, 3)), "module must be an nn.RNN, nn.LSTM or nn.GRU, one of"),
-        (lambda: read(nn.Sequential(nn.LSTM(2, 3))), "or a Keras SimpleRNN, LSTM or GRU, but "),
-        (lambda: read(torch.zeros(8, 2)), "module must be an nn.RNN, nn.LSTM or nn.GRU, one of"),
-        (lambda: read(bidirectional()), "Keras SimpleRNN, LSTM or GRU, but .*Bidirectional"),
+        (lambda: read(nn.Linear(2, 3)), "module must be an nn.RNN, nn.LSTM or nn.GRU, a Keras"),
+        (
+            lambda: read(nn.Sequential(nn.LSTM(2, 3))),
+            "a Keras SimpleRNN, LSTM or GRU, or one of their cells, but ",
+        ),
+        (lambda: read(torch.zeros(8, 2)), "module must be an nn.RNN, nn.LSTM or nn.GRU, a Kera"),
+        (lambda: read(bidirectional()), "a Keras .* its forward_layer or .*, but .*Bidirec"),
         (lambda: read(load_keras().layers.LSTM(3)), "module must be built before it has weights"),
+        (lambda: summary(3), "drawn must be an nn.RNN, nn.LSTM or nn.GRU, a Keras"),
         (lambda: read(nn.LSTM(2, 3, proj_size=1)), "module must have no projection, .* is 1."),
         (lambda: read(nn.GRU(2, 3), layer=1), "layer must be a whole number of at least -1 and at"),
         (lambda: read(built(), layer=1), "layer must be a whole number of at least -1 and at most"),

@@ -11,6 +11,8 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from teachkit.gates import (
     LAYOUTS,
+    MEMORY,
+    cells_of,
     gate_order,
     gates,
     kind_of,
@@ -536,7 +538,7 @@ def test_a_module_knows_its_own_kind(module, kind):
         ),
         (
             lambda: gate_order("rnn", "equinox"),
-            "cell must be 'lstm' or 'gru' in the layout 'equinox'",
+            "cell must be 'lstm' or 'gru': Equinox has no plain RNN cell, but",
         ),
         (
             lambda: gates(np.zeros(12), layout="keras"),
@@ -544,7 +546,7 @@ def test_a_module_knows_its_own_kind(module, kind):
         ),
         (
             lambda: gates("lstm"),
-            "module_or_array must be a recurrent layer or cell, a torch tensor or",
+            "module_or_array must be an nn.RNN, nn.LSTM or nn.GRU, a Keras SimpleRNN",
         ),
         (
             lambda: gates(np.zeros((2, 12)), layout="flax", cell="lstm"),
@@ -584,7 +586,10 @@ def test_a_module_knows_its_own_kind(module, kind):
             "input_size must be a whole number of at least 1",
         ),
         (lambda: split_inputs([[1.0]], 1), "kernel must be a torch tensor or a NumPy array"),
-        (lambda: gates(nn.Linear(1, 1)), "module must be an nn.RNN, nn.LSTM or nn.GRU, or one"),
+        (
+            lambda: gates(nn.Linear(1, 1)),
+            "module must be an nn.RNN, nn.LSTM or nn.GRU, a Keras .* but",
+        ),
         (
             lambda: gates(nn.GRU(1, 1), cell="lstm"),
             "layout and cell must be 'torch' and 'gru' here, ",
@@ -599,8 +604,21 @@ def test_a_module_knows_its_own_kind(module, kind):
         ),
         (
             lambda: gates(keras.layers.Bidirectional(keras.layers.LSTM(1))),
-            "module must be an nn.RNN, nn.LSTM or nn.GRU, or one",
+            r"module must be .* a Keras SimpleRNN, .* \(of a Bidirectional, its forward_layer or",
         ),
+        (
+            lambda: gates(keras.layers.RNN(keras.layers.LSTMCell(1))),
+            "module must be .* of an RNN, its cell; of a model, one of its layers",
+        ),
+        (
+            lambda: gates(nn.LSTM(1, 1).state_dict(), cell="lstm"),
+            r"module_or_array must be one array, such as state_dict\['weight_hh_l0'\], .*'weight",
+        ),
+        (
+            lambda: set_forget_bias(None, 1.0),  # type: ignore[type-var]
+            "lstm must be an nn.LSTM or nn.LSTMCell, but .*NoneType",
+        ),
+        (lambda: kind_of(3, "model"), "model must be an nn.RNN, nn.LSTM or nn.GRU, or one of"),
         (
             lambda: gates(orthogonal(nn.GRUCell(2, 2), "weight_hh")),
             "module must have plain weights, ",
@@ -614,3 +632,52 @@ def test_a_module_knows_its_own_kind(module, kind):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (torch.nn.utils.weight_norm, "weight_hh_l0"),
+        (torch.nn.utils.spectral_norm, "weight_ih_l0"),
+        (orthogonal, "weight_hh_l0"),
+    ],
+)
+def test_weights_that_are_computed_are_refused(wrap, name):
+    lstm = wrap(nn.LSTM(2, 3), name)
+    said = rf"must have plain weights, but one has a parametrization: {name}\.$"
+    with pytest.raises(ValueError, match=f"^module {said}"):
+        gates(lstm)
+    with pytest.raises(ValueError, match=f"^lstm {said}"):
+        set_forget_bias(lstm, 1.0)
+
+
+def test_what_a_subclass_calls_its_own_parameters_does_not_matter():
+    class Scaled(nn.LSTM):
+        def __init__(self):
+            super().__init__(2, 3)
+            self.weight_x = nn.Parameter(torch.ones(5))
+            self.bias_y = nn.Parameter(torch.ones(5))
+
+    assert list(gates(Scaled())) == list(gates(nn.LSTM(2, 3)))
+
+
+@pytest.mark.parametrize(("cell", "gate"), MEMORY.items())
+def test_the_gate_of_memory_keeps_the_state(cell, gate):
+    assert gate in gate_order(cell)
+    made = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[cell](I, H, dtype=DOUBLE)
+    with torch.no_grad():
+        quiet(made)[gate].fill_(BIG)
+    states = [torch.randn(B, H, dtype=DOUBLE) for _ in range(2)]
+    x = torch.randn(B, I, dtype=DOUBLE)
+    if cell == "gru":
+        torch.testing.assert_close(made(x, states[0]), states[0])
+    else:
+        torch.testing.assert_close(made(x, (states[0], states[1]))[1], states[1])
+
+
+def test_every_layout_has_every_cell_but_one():
+    assert {layout: cells_of(layout) for layout in LAYOUTS if layout != "equinox"} == dict.fromkeys(
+        [layout for layout in LAYOUTS if layout != "equinox"], ("lstm", "gru", "rnn")
+    )
+    assert cells_of("equinox") == ("lstm", "gru")

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -224,6 +226,20 @@ def test_a_step_is_a_name_a_function_or_a_dict():
             [{"scheme": "chrono", "max_steps": 5}, "keras"],
             "scheme must have its bias schemes last, but 'keras' after 'chrono' was given",
         ),
+        (
+            [{"scheme": "orthogonal", "gain": 0.5}, "torch"],
+            "scheme must have one scheme for the weights, but 'torch' after 'orthogonal' was given "
+            "and would write over it",
+        ),
+        (["keras", SCHEMES["gaussian"]], "scheme must have one scheme for the weights, but 'gauss"),
+        (
+            [{"scheme": "forget_bias", "bias": 2}, {"scheme": "chrono", "max_steps": 9}],
+            "scheme must have one scheme for the bias of a gate, but 'chrono' after 'forget_bias'",
+        ),
+        (
+            [{"scheme": "memory_bias", "bias": 2}, "forget_bias"],
+            "scheme must have one scheme for the bias of a gate, but 'forget_bias' after 'memory_",
+        ),
     ],
 )
 def test_a_bad_step_is_named_before_anything_is_written(sequence, message):
@@ -240,6 +256,79 @@ def test_the_options_of_steps_stand_in_their_dicts(scheme):
         initialize(nn.LSTM(SIZE, H), scheme, gain=2.0)
 
 
+def test_bias_schemes_of_different_gates_go_together(own_register):
+    @scheme("closed", "bias", gates=["output"])
+    def closed(module, generator):
+        for name, views in gates(module).items():
+            if name.startswith("bias_ih"):
+                views["output"].fill_(-1.0)
+
+    lstm = initialize(nn.LSTM(SIZE, H), ["orthogonal", "forget_bias", "closed"])
+    bias = gates(lstm)["bias_ih_l0"]
+    assert (bias["forget"] == 1).all()
+    assert (bias["output"] == -1).all()
+    with pytest.raises(ValueError, match=r"one scheme for the bias of a gate, but 'closed' after"):
+        initialize(lstm, ["closed", "closed"])
+
+
+def fails(module, generator):
+    fill_with(module, 3.0)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("module", "scheme", "error"),
+    [
+        (nn.LSTM(SIZE, H, bias=False), ["orthogonal", "forget_bias"], ValueError),
+        (
+            nn.LSTM(SIZE, H),
+            ["orthogonal", {"scheme": "chrono", "max_steps": 1}],
+            ValueError,
+        ),
+        (tk.LSTM(SIZE, H, initial_state="learned"), ["torch", fails], KeyboardInterrupt),
+    ],
+)
+def test_all_steps_are_done_or_none(module, scheme, error):
+    fill_with(module, 7.0)
+    with pytest.raises(error):
+        initialize(module, scheme)
+    assert all((parameter == 7).all() for parameter in module.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize("wrap", [torch.nn.utils.weight_norm, torch.nn.utils.spectral_norm])
+@pytest.mark.parametrize("name", ["orthogonal", "torch"])
+def test_weights_that_are_computed_the_old_way_are_refused(wrap, name):
+    lstm = fill_with(wrap(nn.LSTM(SIZE, H), "weight_hh_l0"), 7.0)
+    message = r"^module must have plain weights, but one has a parametrization: weight_hh_l0\.$"
+    with pytest.raises(ValueError, match=message):
+        initialize(lstm, name)
+    assert all((parameter == 7).all() for parameter in lstm.parameters())
+
+
+@pytest.mark.parametrize("name", [*WEIGHTS, *BIASES, *PRESETS])
+def test_the_defaults_of_a_reader_do_not_matter(name):
+    options = {**NEEDED.get(name, {}), **({"rho": 0.9} if name == "sparse" else {})}
+    options |= {"haar": False} if name == "orthogonal" else {}
+
+    def made():
+        lstm = nn.LSTM(SIZE, H, device="cpu", dtype=torch.float32)
+        initialize(fill_with(lstm, 7.0), name, generator=numbers(), **options)
+        return [parameter.detach() for parameter in lstm.parameters()]
+
+    expected = made()
+    with torch.device("meta"):
+        elsewhere = made()
+    torch.set_default_dtype(DOUBLE)
+    try:
+        finer = made()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, two, three in zip(expected, elsewhere, finer, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
 # --- schemes of one's own, and bad input ----------------------------------------------------------
 
 
@@ -251,6 +340,7 @@ def ones(module, generator, size=1.0):
 def own_register(monkeypatch):
     monkeypatch.setattr(schemes, "SCHEMES", dict(SCHEMES))
     monkeypatch.setattr(schemes, "KIND", dict(schemes.KIND))
+    monkeypatch.setattr(schemes, "GATES", dict(schemes.GATES))
 
 
 def W_hh(module):
@@ -286,9 +376,62 @@ def test_a_scheme_can_be_entered_under_a_name(own_register):
         scheme("ones", "odd")
 
 
+def test_a_name_belongs_to_one_function(own_register):
+    before = SCHEMES["orthogonal"]
+    with pytest.raises(ValueError, match=r"^name must be one that no .*, but 'orthogonal' was"):
+        scheme("orthogonal")(ones)
+    assert schemes.SCHEMES["orthogonal"] is before
+    for name in (3, None, ""):
+        with pytest.raises(ValueError, match=r"^name must be a text, but"):
+            scheme(name)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"^a scheme must be a function of .module, generator. and"
+    ):
+        scheme("none")(lambda module: None)
+
+    def define(value):  # as a cell of a notebook that runs again
+        @scheme("again")
+        def again(module, generator):
+            fill_with(module, value)
+
+    define(1.0)
+    define(2.0)
+    assert W_hh(initialize(nn.RNN(1, 1), "again")).item() == 2
+
+
+def test_names_are_complete_on_their_own():
+    code = "from teachkit.initializers import scheme_names; assert len(scheme_names()) == 22"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert not hasattr(schemes, "scheme_names")  # which would be empty until the others load
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
+        *(
+            (
+                (nn.RNN(1, 2), "torch"),
+                {"generator": given},
+                "generator must be a torch.Generator on the CPU, or None, but",
+            )
+            for given in (3, np.random.default_rng(0), "cpu")
+        ),
+        *(
+            (
+                (nn.RNN(1, 2), given),
+                {},
+                r"scheme must be a function of \(module, generator\) and its options, but",
+            )
+            for given in (dict, lambda m: None, nn.LSTM)
+        ),
+        *(
+            (
+                (nn.RNN(1, 2), "orthogonal"),
+                {"fused": given},
+                "fused must be one of True, False, but .* of shape",
+            )
+            for given in (np.array([True, False]), torch.ones(2))
+        ),
         ((nn.RNN(1, 2), "magic"), {}, "scheme must be one of 'torch', 'keras', .*, but 'magic'"),
         ((nn.RNN(1, 2), None), {}, "scheme must be one of 'torch', .*, but None was given"),
         (

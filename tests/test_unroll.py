@@ -207,6 +207,15 @@ def test_another_layer_is_named(layer, message):
         check_layer(layer)
 
 
+def test_a_message_calls_the_layer_what_its_caller_does():
+    with pytest.raises(ValueError, match=r"^model must be an nn\.RNN, nn\.LSTM or nn\.GRU layer"):
+        check_layer(nn.LSTMCell(1, 1), "model")
+    rnn = nn.RNN(1, 2)
+    nn.init.constant_(rnn.get_parameter("bias_hh_l0"), float("nan"))
+    with pytest.raises(ValueError, match=r"^model must have finite weights, but bias_hh_l0"):
+        check_layer(rnn, "model")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_named(value):
     rnn = nn.GRU(1, 2, num_layers=2)

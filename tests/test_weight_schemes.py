@@ -319,7 +319,7 @@ def test_sparse_with_a_spectral_radius(dtype):
 )
 def test_a_projection_is_refused(name, options, what):
     lstm = fill_with(nn.LSTM(3, 12, proj_size=5), 7.0)
-    message = rf"^module must be without a projection: {what}, but Tensor of shape \(12, 5\) was"
+    message = rf"^proj_size must be 0 for this scheme, as {what}, but 5 was given"
     with pytest.raises(ValueError, match=message):
         initialize(lstm, name, **options)
     assert all((parameter == 7).all() for parameter in lstm.parameters())

@@ -153,8 +153,8 @@ for name, W in draws.items():
 
 # %% tags=["exercise", "orthogonal_gates"]
 def orthogonal_gates(lstm):
-    """Make each gate's block of weight_hh_l0 orthogonal."""
-    return ...
+    """Make each gate's block of weight_hh_l0 orthogonal, in place."""
+    ...
 
 
 # %%
@@ -294,8 +294,8 @@ tk.check.chrono(chrono_biases)
 
 # %% tags=["exercise", "remember_gru"]
 def remember(gru, bias):
-    """Make a GRU keep its state by the bias of one gate."""
-    return ...
+    """Make a GRU keep its state by the bias of one gate, in place."""
+    ...
 
 
 # %%

@@ -9,12 +9,12 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from ..gates import split_gates
+from ..gates import gate_order, split_gates
 from ..plots import COLORS
 from .answers import Change, all_equal, change, exercise, first, near, number, wrong
 from .feedback import Feedback, draw
 
-_GATES = ("input", "forget", "cell", "output")
+_GATES = gate_order("lstm")
 
 _BOUND = 1 / math.sqrt(64)
 _GLOROT = tuple(math.sqrt(6 / fans) for fans in (10 + 64, 10 + 256, 64 + 64, 64 + 256, 10 + 5 * 64))

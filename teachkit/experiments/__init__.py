@@ -7,7 +7,7 @@ some of them.
 
 from __future__ import annotations
 
-from .defaults import PRESETS, RECALL, preset_gradients, recall_study
+from .defaults import PRESETS, RECALL, preset_gradients, recall_study, recalled
 from .exploding import (
     LYAPUNOV,
     TEMPORAL_ORDER,
@@ -45,6 +45,7 @@ __all__ = [
     "pretraining_study",
     "rates_study",
     "recall_study",
+    "recalled",
     "run_studies",
     "solved_share",
     "temporal_order_study",

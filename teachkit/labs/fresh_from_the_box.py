@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import bad
 from ..frameworks import CELLS, FRAMEWORKS, DrawnWeights, draw, law, read, rule
-from ..gates import gate_order
+from ..gates import MEMORY, cells_of, gate_order
 from ..laws import Law
 from ..spectra import eigenvalues
 from .base import Lab
@@ -29,8 +29,6 @@ LIBRARIES = {
 GATES = {cell: gate_order(cell) for cell in CELLS}
 # Gates that do the same in different cells: keep, let in, propose.
 KIN = (("forget", "update"), ("input", "reset"), ("cell", "new", "hidden"))
-# The gate whose bias decides how much of its state a cell keeps.
-MEMORY = {"lstm": "forget", "gru": "update", "rnn": "hidden"}
 PARTS = {"W_hh": "weight_hh", "W_ih": "weight_ih", "bias": "bias"}
 
 
@@ -74,7 +72,8 @@ def _beside_default(
 
     values: the eigenvalues of its W_hh. lead: in words, up to the law; end: after the numbers.
     """
-    cell, memory = drawn.cell, MEMORY[drawn.cell]
+    cell = drawn.cell
+    memory = MEMORY.get(cell, "hidden")
 
     def default(gate: str, part: str) -> Law:
         return law(drawn.framework, cell, gate, part, drawn.input_size, drawn.hidden_size)
@@ -120,7 +119,7 @@ def compute(settings: Settings) -> GateWeights:
     framework, cell, gate = settings["framework"], settings["cell"], settings["gate"]
     seed, told = settings["seed"], rule(framework, cell)
     layer = (framework, cell, settings["input_size"], settings["hidden_size"], seed)
-    drawn, memory = _drawn(*layer), MEMORY[cell]
+    drawn, memory = _drawn(*layer), MEMORY.get(cell, "hidden")
     by = "its rule" if drawn.drawn_by == "rule" else drawn.drawn_by
     zero = framework != "equinox"  # whose cells must be given a state
     return _beside_default(
@@ -154,8 +153,7 @@ def posters(start: Settings) -> list[Settings]:
 
 def limits(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Offer the cells that the library has, and the gates of the cell."""
-    cells = tuple(c for c in CELLS if (settings["framework"], c) != ("equinox", "rnn"))
-    return {"cell": cells, "gate": GATES[settings["cell"]]}
+    return {"cell": cells_of(settings["framework"]), "gate": GATES[settings["cell"]]}
 
 
 ALL_GATES = tuple(gate for gates in GATES.values() for gate in gates)
@@ -182,10 +180,7 @@ SPEC = Spec(
 
 def own_layer_spec(model: Any) -> Spec:
     """Make the lab of the reader's own layer, as it is now; the layer itself is never changed."""
-    try:
-        top = read(model)
-    except ValueError as error:
-        raise ValueError(str(error).replace("module", "model", 1)) from None
+    top = read(model, argument="model")
     layers = {"l0": top}
     if (count := getattr(model, "num_layers", 1)) > 1 or getattr(model, "bidirectional", False):
         sides = (False, True) if model.bidirectional else (False,)
@@ -202,7 +197,7 @@ def own_layer_spec(model: Any) -> Spec:
     gates, names = GATES[cell], tuple(layers)
     controls = (
         Choice("layer", "layer", f"l{count - 1}", names),
-        Choice("gate", "gate", MEMORY[cell], gates),
+        Choice("gate", "gate", MEMORY.get(cell, "hidden"), gates),
         Choice("weights", "weights", "W_hh", tuple(PARTS)),
     )
     spectrum = functools.lru_cache(lambda layer, gate: _spectrum(layers[layer], gate))
@@ -258,7 +253,7 @@ def fresh_from_the_box(
     a GRU "reset", "update", "new"; of an RNN "hidden"), weights ("W_hh", "W_ih", or "bias", the sum
     of all that is added), input_size (1 to 256), hidden_size (2 to 256), seed. show: names of the
     controls to show, None for all. model: your own PyTorch recurrent layer or cell, or built Keras
-    layer; the controls are then gate, weights and, where there are several, layer ("l0", ...), and
-    the curve is its library's default. Raises `ValueError` for a bad setting or model.
+    layer or cell; the controls are then gate, weights and, where there are several, layer ("l0",
+    ...), and the curve is its library's default. Raises `ValueError` for a bad setting or model.
     """
     return Lab(SPEC if model is None else own_layer_spec(model), settings, show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from .spectrum import Spectrum, SpectrumPicture, sentence, table
 
 def own_layer(model: nn.RNNBase, x: Tensor) -> tuple[nn.RNNBase, Tensor]:
     """Check the reader's layer and batch; return copies in float64 on the CPU."""
-    check_layer(model)
+    check_layer(model, "model")
     if is_parametrized(model):
         raise bad("model", model, "a layer with plain weights, without parametrizations")
     if not isinstance(x, Tensor):
@@ -52,14 +53,35 @@ def scaled(base: nn.RNNBase, settings: Settings) -> nn.RNNBase:
     return rnn
 
 
+@dataclass(frozen=True)
+class OwnMatrix:
+    """The W_hh of the last layer: its name, eigenvalues (H,) and sigma_max.
+
+    Both scale with the matrix: factorised once, not on every move.
+    """
+
+    name: str
+    eigenvalues: Tensor
+    sigma_max: float
+
+    def times(self, scale: float) -> tuple[Tensor, float]:
+        """Return the eigenvalues and sigma_max of `scale` times the matrix."""
+        return scale * self.eigenvalues, scale * self.sigma_max
+
+
+def own_matrix(base: nn.RNNBase) -> OwnMatrix | None:
+    """Factorise the recurrent matrix of an Elman layer; None for an LSTM or GRU."""
+    if not isinstance(base, nn.RNN):
+        return None
+    name = f"weight_hh_l{base.num_layers - 1}"
+    W = getattr(base, name).detach()
+    return OwnMatrix(name, eigenvalues(W), sigma_max(W).item())
+
+
 def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     """Make the lab of the reader's own layer; the layer itself is never changed."""
     base, x = own_layer(model, x)
-    last = f"l{base.num_layers - 1}"
-    # Both scale with the matrix: factorised here once, not on every move.
-    W = getattr(base, f"weight_hh_{last}").detach()
-    elman = isinstance(base, nn.RNN)
-    values_1, sigma_1 = (eigenvalues(W), sigma_max(W).item()) if elman else (None, 0.0)
+    matrix = own_matrix(base)
 
     def compute_own(settings: Settings) -> Spectrum:
         rnn = scaled(base, settings)
@@ -68,10 +90,10 @@ def own_model_spec(model: nn.RNNBase, x: Tensor) -> Spec:
         lead = f"recurrent weights x {settings['scale']:.2f}"
         prediction = bound = None
         circle, panel = 1.0, "last Jacobian, 1st sequence"
-        if values_1 is not None and measured.trace.activation is not None:
-            values, gamma = settings["scale"] * values_1, measured.trace.activation.max_slope
-            rho, sigma = values.abs().max().item(), settings["scale"] * sigma_1
-            circle, panel = 1 / gamma, f"weight_hh_{last}"
+        if matrix is not None and measured.trace.activation is not None:
+            values, sigma = matrix.times(settings["scale"])
+            rho, gamma = values.abs().max().item(), measured.trace.activation.max_slope
+            circle, panel = 1 / gamma, matrix.name
             prediction = linear_prediction(gamma * rho, T).numpy()
             bound = gradient_bound(sigma, T, activation=str(rnn.nonlinearity)).numpy()
             lead += f" (rho = {rho:.2f})"

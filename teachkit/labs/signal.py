@@ -10,18 +10,19 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from ..dynamics import gradient_through_time
 from ..models import ACTIVATIONS
 from ..signals import (
     expected_signal,
+    signal_in,
     signal_of,
     signal_through_depth,
     signal_through_time,
 )
-from ..spectra import eigenvalues, sigma_max
 from ..square_schemes import SQUARE_SCHEMES, variance_factor
 from .base import Lab
 from .controls import Choice, Slider
-from .own_model import own_controls, own_layer, scaled
+from .own_model import own_controls, own_layer, own_matrix, scaled
 from .signal_picture import Sent, SignalPicture, of_the_units
 from .spec import Settings, Spec
 
@@ -55,7 +56,9 @@ def compute(settings: Settings) -> Sent:
 
 
 def _number(log10: float) -> str:
-    """Write 10^log10, also where it is no float."""
+    """Write 10^log10, also where it is no float; NaN is a ratio to a last gradient of 0."""
+    if math.isnan(log10):
+        return "not defined (it is 0 at the last step)"
     if math.isinf(log10):
         return "beyond float range" if log10 > 0 else "exactly 0 (dead, or below float range)"
     if -2 <= log10 < 3:
@@ -71,7 +74,7 @@ def what_is_left(log10: float) -> str:
     >>> what_is_left(math.log10(0.625)), what_is_left(-42.15)
     ('keeps 0.625 of its mean square', 'keeps 7.1e-43 of its mean square')
     """
-    if math.isinf(log10):
+    if not math.isfinite(log10):
         return f"is {_number(log10)}"
     if abs(log10) < 0.002:
         return "keeps its mean square"
@@ -140,15 +143,14 @@ SPEC = Spec(
 def own_signal_spec(model: nn.RNNBase, x: Tensor) -> Spec:
     """Make the lab of the reader's own layer; the layer itself is never changed."""
     base, x = own_layer(model, x)
-    name = f"weight_hh_l{base.num_layers - 1}"
-    W, elman = getattr(base, name).detach(), isinstance(base, nn.RNN)
-    # Both scale with the matrix: factorised here once, not on every move.
-    values_1, sigma_1 = (eigenvalues(W), sigma_max(W).item()) if elman else (None, 0.0)
+    matrix = own_matrix(base)
 
     def compute_own(settings: Settings) -> Sent:
         rnn, scale = scaled(base, settings), settings["scale"]
-        spectrum = None if values_1 is None else (scale * values_1, scale * sigma_1)
-        signal = signal_of(rnn, x, spectrum=spectrum)
+        if matrix is None:
+            signal = signal_of(rnn, x)
+        else:
+            signal = signal_in(gradient_through_time(rnn, x), *matrix.times(scale))
         knob = f"recurrent weights x {scale:.2f}"
         if "forget_bias" in settings:
             knob += f", forget bias {settings['forget_bias']:+.1f}"
@@ -157,12 +159,13 @@ def own_signal_spec(model: nn.RNNBase, x: Tensor) -> Spec:
         return Sent(
             signal=signal,
             expected=None,
-            activation=str(rnn.nonlinearity) if elman else "tanh",
+            activation="tanh" if matrix is None else str(rnn.nonlinearity),
             unit="step",
             lead=f"{cell}, {T} steps{memory}",
             knob=knob,
-            matrix=name if elman else "last Jacobian",
+            matrix="last Jacobian" if matrix is None else matrix.name,
             own=True,
+            cell=cell,
         )
 
     return Spec(

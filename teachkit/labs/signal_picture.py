@@ -33,7 +33,7 @@ class Sent:
     signal: as measured; expected: the theory, None where it does not apply. activation: of the last
     units. unit: "layer" or "step". lead: the settings in words, but for what is dragged most, the
     knob. matrix: the name of the matrix. own: whether it is the reader's network, which starts from
-    its own state instead of mean square 1.
+    its own state instead of mean square 1. cell: "RNN", "LSTM" or "GRU".
     """
 
     signal: Signal
@@ -44,6 +44,7 @@ class Sent:
     knob: str
     matrix: str
     own: bool = False
+    cell: str = "RNN"
 
 
 def histogram(values: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
@@ -63,13 +64,20 @@ def percent(share: float) -> str:
     return f"{100 * share:.{1 if 0 < share < 0.01 else 0}f} %"
 
 
-# What the units do that let no gradient through.
-FLAT = {"linear": "", "relu": "of the units are off"}
+# What is said of those that let no gradient through. What is flat in an LSTM is tanh(c), and the h
+# of a GRU is a mean of tanh outputs.
+FLAT = {
+    "linear": "",
+    "relu": "of the units are off",
+    "LSTM": "of the cells are saturated",
+    "GRU": "of the units are near \N{PLUS-MINUS SIGN}1",
+}
 
 
 def of_the_units(result: Sent) -> tuple[str, str]:
     """Say how many of the last units let no gradient through, and what they do: ("47 %", "...")."""
-    flat = FLAT.get(result.activation, "of the units are saturated")
+    key = result.activation if result.cell == "RNN" else result.cell
+    flat = FLAT.get(key, "of the units are saturated")
     return (percent(result.signal.saturated[-1].item()) if flat else ""), flat
 
 
@@ -118,6 +126,7 @@ class SignalPicture:
         self._note = ax.text(
             0.5, 0.5, "", transform=ax.transAxes, ha="center", va="center", fontsize=10,
             color=COLORS["explode"], fontweight="bold",
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
 
     def _draw_units(self) -> None:
@@ -170,7 +179,9 @@ class SignalPicture:
         self._knob.set_text(result.knob)
         measured = np.concatenate([levels["signal"], levels["gradient"]])
         up, down = bool((measured == np.inf).any()), bool((measured == -np.inf).any())
-        self._note.set_text("beyond float range" if up else "exactly 0" if down else "")
+        undefined = bool(np.isnan(levels["gradient"]).any())
+        notes = {"beyond float range": up, "gradient not defined": undefined, "exactly 0": down}
+        self._note.set_text(next((note for note, true in notes.items() if true), ""))
         self._note.set_color(COLORS["explode" if up else "vanish"])
 
         shares, edges = histogram(signal.values.numpy(), result.activation)
@@ -226,7 +237,7 @@ class SignalPicture:
         # tanh: 1 - h^2 = 0.05; sigmoid: the same of 2 h - 1
         edge = (1 - SATURATED_SLOPE) ** 0.5
         middle, half = (low + high) / 2, (high - low) / 2
-        if bounded:
+        if bounded and result.cell != "LSTM":  # there the cells are flat, which are not drawn
             self._flat = [
                 self._units.axvspan(*ends, color=COLORS["explode"], alpha=0.22, linewidth=0)
                 for ends in (

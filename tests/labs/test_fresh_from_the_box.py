@@ -502,7 +502,7 @@ def not_finite():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"model": nn.Linear(1, 2)}, "^model must be an nn.RNN, nn.LSTM or nn.GRU, one of their"),
+        ({"model": nn.Linear(1, 2)}, "^model must be an nn.RNN, nn.LSTM or nn.GRU, a Keras Sim"),
         ({"model": 3}, "^model must be an nn.RNN, nn.LSTM or nn.GRU"),
         ({"model": nn.LSTM(2, 4, proj_size=2)}, "^model must have no projection"),
         ({"model": not_finite()}, "^model must be a layer with finite weights"),
@@ -521,3 +521,10 @@ def test_a_bad_own_layer_is_refused_at_once(arguments, said):
 def test_a_keras_layer_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"^model must be built before it has weights"):
         fresh_from_the_box(model=load_keras().layers.LSTM(3))
+
+
+def test_a_keras_cell_is_a_layer_of_ones_own():
+    cell = load_keras().layers.GRUCell(3)
+    cell.build((None, 2))
+    lab = fresh_from_the_box(model=cell)
+    assert lab.spec.compute(lab.settings).title == "Keras GRU, 2 inputs, 3 units"

@@ -140,6 +140,7 @@ def test_the_sentence_says_what_is_left():
         (math.log10(9.99e-4), "keeps 1.0e-3 of its mean square"),
         (1.0, "has 10 times its mean square"),
         (250.3, "has 2.0e250 times its mean square"),
+        (math.nan, "is not defined (it is 0 at the last step)"),
         (math.inf, "is beyond float range"),
         (-math.inf, "is exactly 0 (dead, or below float range)"),
     ],
@@ -343,6 +344,41 @@ def test_the_matrix_of_an_own_rnn_is_scaled_and_not_factorised_again(monkeypatch
     assert units.get_xlabel() == "h at the last step"
 
 
+def test_an_lstm_whose_last_gradient_is_0_has_no_ratio_to_it():
+    model = nn.LSTM(1, 4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        biases = model.get_parameter("bias_ih_l0")
+        biases[:12] = 5.0  # input, forget, cell
+    lab = lab_of(model, torch.zeros(60, 1))
+    check_shown(lab)
+    assert (
+        "; the gradient on its way back is not defined (it is 0 at the last step); "
+        "100 % of the cells are saturated; " in lab.sentence
+    )
+    picture, _ = drawn(lab)
+    assert picture._note.get_text() == "gradient not defined"
+    assert picture._flat == []  # the cells are flat, and the histogram is of h
+    assert lab.spec.table(lab.result)["log10_gradient"].isna().all()
+    lab.controls["forget_bias"].value = -3.0
+    check_shown(lab)
+    assert "not defined" not in lab.sentence
+    picture, _ = drawn(lab)
+    assert picture._note.get_text() == ""
+
+
+def test_a_gru_is_said_to_be_near_the_ends():
+    model = nn.GRU(3, 8)
+    with torch.no_grad():
+        model.get_parameter("bias_ih_l0")[16:20] += 20.0
+        model.get_parameter("bias_ih_l0")[8:16] -= 5.0
+    lab = lab_of(model, torch.randn(10, 2, 3))
+    assert "; 50 % of the units are near \N{PLUS-MINUS SIGN}1; " in lab.sentence
+    picture, _ = drawn(lab)
+    assert len(picture._flat) == 2
+
+
 def test_a_zero_initial_state_of_an_own_model_does_not_stretch_the_axis():
     lab = lab_of(nn.RNN(3, 8), torch.randn(10, 2, 3))
     assert lab.result.signal.activations[0] == 0
@@ -362,8 +398,8 @@ def test_a_zero_initial_state_of_an_own_model_does_not_stretch_the_axis():
         ({"model": nn.RNN(1, 2)}, "model and x must be given together"),
         ({"x": torch.zeros(3, 1)}, "model and x must be given together"),
         (
-            {"model": nn.Linear(1, 2), "x": torch.zeros(3, 1)},
-            "must be an nn.RNN, nn.LSTM or nn.GRU",
+            {"model": nn.LSTMCell(1, 2), "x": torch.zeros(3, 1)},
+            "^model must be an nn.RNN, nn.LSTM or nn.GRU",
         ),
         ({"model": nn.RNN(1, 2), "x": [1, 2]}, "x must be a batch that model takes"),
         ({"model": nn.RNN(1, 2), "x": torch.zeros(3, 5)}, "x must be of shape"),
