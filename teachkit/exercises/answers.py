@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,16 @@ def call(
 
     parameters: their names, "(W, rho)". advice: words of an error's message -> what to add to it.
     """
+    given = _called(function, parameters, values, advice or {})
+    parts = given if isinstance(given, (tuple, list)) else [given]
+    if any(part is ... for part in parts):
+        raise Stop(OPEN)
+    return given
+
+
+def _called(
+    function: Any, parameters: str, values: Sequence[Any], advice: Mapping[str, str]
+) -> Any:
     if not callable(function):
         raise wrong(f"A function of {parameters} is expected.")
     try:
@@ -131,13 +141,10 @@ def call(
             given = function(*values)
     except Exception as error:
         hint = f"Your function raised {type(error).__name__}: {error}"
-        for words, more in (advice or {}).items():
+        for words, more in advice.items():
             if words in str(error):
                 hint += f" ({more})"
         raise wrong(hint) from None
-    parts = given if isinstance(given, (tuple, list)) else [given]
-    if any(part is ... for part in parts):
-        raise Stop(OPEN)
     return given
 
 
@@ -161,12 +168,12 @@ class Change:
 
 
 def change(function: Any, parameters: str, layer: nn.Module, *values: Any) -> Change:
-    """Call a function that changes a layer in place; it may return the layer or nothing.
+    """Call a function that changes a layer in place; it may return the layer, nothing or `...`.
 
     Raises `Stop` where it raised, where it changed nothing, and where the layer is broken now.
     """
     before = _parameters(layer)
-    given = call(function, parameters, layer, *values, advice=_IN_PLACE_ADVICE)
+    given = _called(function, parameters, (layer, *values), _IN_PLACE_ADVICE)
     after = _parameters(layer)
     for name, old in before.items():
         if name not in after:
@@ -179,7 +186,7 @@ def change(function: Any, parameters: str, layer: nn.Module, *values: Any) -> Ch
             raise wrong(f"{name} no longer requires a gradient: training could not change it.")
     found = Change(before, after)
     if not found.names:
-        if given is None or given is layer:
+        if given is None or given is layer or given is ...:
             raise Stop(Feedback("open", f"The layer is unchanged. {OPEN.message}"))
         if isinstance(given, nn.Module):
             raise wrong("You returned another layer. Change the one that is handed in.")

@@ -61,7 +61,10 @@ def in_words(factor: float) -> str:
 def sentence(result: Spectrum) -> str:
     """State what the settings do to the gradient."""
     T = len(result.growth) - 1
-    text = f"{result.lead}: after {T} steps the gradient is {in_words(result.growth[-1])}"
+    change = in_words(result.growth[-1])
+    if math.isnan(result.growth[0]):  # nothing to compare with
+        change = "not defined (it is 0 at the last step)"
+    text = f"{result.lead}: after {T} steps the gradient is {change}"
     if result.prediction is not None and result.bound is not None:
         text += f"; the eigenvalues alone predict it to be {in_words(result.prediction[-1])}; "
         most = result.bound[-1]

@@ -485,3 +485,16 @@ def test_the_estimate_is_a_time_on_this_machine():
     assert 0.5 < seconds < 120
     assert lab.estimate.value.startswith("takes about ")
     assert lab.training.seconds({**lab.settings, "seq_len": 60}) == pytest.approx(2 * seconds)
+
+
+def test_a_gradient_that_is_0_at_the_last_step_has_no_growth():
+    lstm = torch.nn.LSTM(1, 4)
+    with torch.no_grad():
+        for name, gate in tk.gates(lstm).items():
+            if name.startswith("bias_ih"):
+                for kind, bias in (("input", 5.0), ("cell", 5.0), ("forget", 6.0)):
+                    gate[kind].fill_(bias)
+    lab = tk.labs.spectral_radius(model=lstm, x=torch.zeros(60, 1, 1))
+    assert lab.widget is not None
+    assert lab.error is None
+    assert "the gradient is not defined (it is 0 at the last step)" in lab.sentence
