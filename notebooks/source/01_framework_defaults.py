@@ -138,7 +138,7 @@ pd.DataFrame(measured).T.round(3)
 # %% [markdown]
 # ## 4. What reaches the first step?
 #
-# Five of these *presets*, and four ways to mend PyTorch's: its forget bias set to 1 or 2; to 1 with all other biases at 0; and *chrono* (chapter 02), which gives each unit a forget bias of its own, so that their memories reach between 2 and 50 steps,
+# Each row of these tables is a *preset*, one complete way to start. Here are five of them, and four ways to mend PyTorch's: its forget bias set to 1 or 2; to 1 with all other biases at 0; and *chrono* (chapter 02), which gives each unit a forget bias of its own, so that their memories reach between 2 and 50 steps,
 # its negative as the input bias, and 0 elsewhere. (Equinox differs from PyTorch by one bias vector only and is left out.)
 #
 # **Predict.** Put these layers to work on 50 steps of random input. Of the gradient that arrives at the last cell state `c`, how much is left at the first? Which preset keeps most?
@@ -202,7 +202,7 @@ presets = {
     "PyTorch, forget bias 2": {"initializer": "torch", "forget_bias": 2.0},
 }
 task = tk.RecallFirst(seq_len=50)
-table = tk.compare(task, presets, seeds=4, steps=200, lr=0.003, clipper=tk.Clipper("norm", 1.0))
+table = tk.compare(task, presets, seeds=4, steps=200, lr=0.001, clipper=tk.Clipper("norm", 1.0))
 tk.statistics.reached_share(table, 0.99)
 
 # %% [markdown]
