@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import nn
 
 from ..clipping import Clipper
 from ..comparison import compare
 from ..errors import bad, check_choice
+from ..gates import gates
+from ..initializers import initialize
 from ..plans import Plan
 from ..statistics import t_interval
 from ..tasks import RecallFirst, make_task
 from .settings import changed
 
 HIDDEN_SIZE = 32
+DEFAULT = "PyTorch's default"  # W_ih, W_hh and biases; the others differ in W_hh alone
 SCHEMES: dict[str, Any] = {
-    "torch": "torch",
+    DEFAULT: "torch",
+    "uniform": "uniform",
     "xavier_uniform": "xavier_uniform",
     "kaiming_normal": "kaiming_normal",
     "orthogonal": "orthogonal",
@@ -41,6 +47,7 @@ RATES: dict[str, Any] = {
 HORIZON: dict[str, Any] = {
     "seq_lens": [10, 25, 50, 100, 200],
     "biases": [0, 1, 2, 3, 5],
+    "longest": 200,
     "hidden_size": 32,
     "batch_size": 32,
     "lr": 3e-3,
@@ -50,9 +57,35 @@ HORIZON: dict[str, Any] = {
 }
 
 
+def starts_with(name: str, scheme: Any) -> Any:
+    """Return an initialiser of which W_hh follows a scheme, and all else is the same for all.
+
+    W_ih is Glorot uniform, biases are 0. PyTorch's default is left whole.
+    """
+    if name == DEFAULT:
+        return scheme
+
+    def recurrent(module: nn.Module, generator: torch.Generator | None) -> None:
+        initialize(module, "xavier_uniform", generator=generator)  # and zero biases
+        W_ih = [view.clone() for view in _inputs(module)]
+        initialize(module, scheme, generator=generator)
+        for view, shared in zip(_inputs(module), W_ih, strict=True):
+            view.copy_(shared)
+
+    recurrent.__qualname__ = f"W_hh by {scheme}"
+    return recurrent
+
+
+def _inputs(module: nn.Module) -> list[Any]:
+    named = gates(module).items()
+    return [W for name, views in named if name.startswith("weight_ih") for W in views.values()]
+
+
 def rates_study(**changes: Any) -> pd.DataFrame:
     """Train plain recurrent networks from every scheme at every learning rate, with Adam.
 
+    All schemes but PyTorch's default share their W_ih, Glorot uniform, and have no biases, so that
+    nothing but W_hh makes a difference.
     changes: to `RATES`, for a smaller study. Raises `ValueError` for a setting that
     `RATES` does not have. Returns a row a run: task, activation, scheme, lr,
     seed, test_loss and score on 500 held-out sequences at the end (NaN after a divergence), and
@@ -60,7 +93,7 @@ def rates_study(**changes: Any) -> pd.DataFrame:
     """
     s = changed(RATES, changes)
     variants = {
-        f"{scheme}, {lr}": {"initializer": initializer, "lr": lr}
+        f"{scheme}, {lr}": {"initializer": starts_with(scheme, initializer), "lr": lr}
         for scheme, initializer in s["schemes"].items()
         for lr in s["lrs"]
     }
@@ -92,7 +125,7 @@ def rates_study(**changes: Any) -> pd.DataFrame:
     return found[["task", "activation", "scheme", "lr", "seed", "test_loss", "score", "diverged"]]
 
 
-def at_best_rate(table: pd.DataFrame, baseline: str = "torch") -> pd.DataFrame:
+def at_best_rate(table: pd.DataFrame, baseline: str = DEFAULT) -> pd.DataFrame:
     """Compare schemes at the learning rate that is best for each, seed by seed.
 
     table: of `rates_study`. The best rate has the highest mean score; choosing it flatters every
@@ -125,18 +158,21 @@ def horizon_study(**changes: Any) -> pd.DataFrame:
     """Train LSTMs to recall the first bit after T steps, by T and by forget bias.
 
     changes: to `HORIZON`, for a smaller study. The forget bias is a number, the same for all
-    units, or chrono with max_steps = T; all else is PyTorch's default. Returns a row a run:
+    units, chrono with max_steps = T, or chrono with the longest T of all. The matrices are those of
+    PyTorch's default, and all other biases 0 (but chrono's input biases). Returns a row a run:
     seq_len, forget_bias (text), seed, test_loss and score on 500 held-out sequences at the end.
-    Taught in chapter 02.
+    Raises `ValueError` for a setting that `HORIZON` does not have. Taught in chapter 02.
     """
     s = changed(HORIZON, changes)
     tables = []
     for seq_len in s["seq_lens"]:
         variants: dict[str, dict[str, Any]] = {
-            str(bias): {"forget_bias": float(bias)} for bias in s["biases"]
+            str(bias): {"initializer": "uniform", "forget_bias": float(bias)}
+            for bias in s["biases"]
         }
-        chrono = {"scheme": "chrono", "max_steps": seq_len}
-        variants["chrono"] = {"initializer": ["torch", chrono]}
+        for name, steps in (("chrono(T)", seq_len), (f"chrono({s['longest']})", s["longest"])):
+            chrono = {"scheme": "chrono", "max_steps": steps}
+            variants[name] = {"initializer": ["uniform", chrono]}
         table = compare(
             RecallFirst(seq_len),
             variants,

@@ -116,7 +116,8 @@ def table(result: Sent) -> pd.DataFrame:
 def posters(start: Settings) -> list[Settings]:
     """Return three gains around the start's; for relu the scheme that dies, holds, is a trap."""
     if start["activation"] == "relu":
-        return [{"scheme": s} for s in ("xavier_normal", "kaiming_normal", "std = 2/H")]
+        first = "xavier_uniform" if start["scheme"] == "kaiming_normal" else start["scheme"]
+        return [{"scheme": s} for s in (first, "kaiming_normal", "std = 2/H")]
     gains = (0.5 * start["gain"], start["gain"], min(2 * start["gain"], 3.0))
     return [{"gain": max(round(gain, 2), 0.1)} for gain in gains]
 

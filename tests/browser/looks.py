@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.browser.jupyter import LabOnPage
+from tests.browser.jupyter import ROOT, LabOnPage
 
 # Known faults of ipywidgets itself: (axe's rule, what its element looks like).
 UPSTREAM = (
@@ -12,8 +14,18 @@ UPSTREAM = (
 )
 
 
-def cut_off(lab: LabOnPage) -> list[str]:
-    """Everything of a lab that its cell or its own box cuts off."""
+SCREENSHOTS = ROOT / "tests" / "browser" / "screenshots"
+
+
+def cut_off(lab: LabOnPage, width: int, name: str) -> list[str]:
+    """Everything of a lab that its cell or its own box cuts off on a page of this width.
+
+    Leaves a screenshot, {name}_{width}.png.
+    """
+    lab.box.page.set_viewport_size({"width": width, "height": 1000})
+    lab.picture.scroll_into_view_if_needed()
+    time.sleep(0.5)
+    lab.box.screenshot(path=SCREENSHOTS / f"{name}_{width}.png")
     found: list[str] = lab.box.evaluate(
         """box => {
             const right = box.closest('.jp-Cell').getBoundingClientRect().right;

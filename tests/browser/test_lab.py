@@ -13,11 +13,10 @@ from playwright.sync_api import expect
 from tests.browser import jupyter
 from tests.browser.conftest import SIZE
 from tests.browser.jupyter import LabOnPage
-from tests.browser.looks import cut_off, serious
+from tests.browser.looks import SCREENSHOTS, cut_off, serious
 
 pytestmark = pytest.mark.browser
 
-SCREENSHOTS = jupyter.ROOT / "tests" / "browser" / "screenshots"
 START_RHO = 1.2  # of the chapter's labs
 
 
@@ -148,12 +147,8 @@ def base64_png(lab):
 
 
 @pytest.mark.parametrize("width", [700, 1100])
-def test_nothing_is_cut_on_a_narrow_page(lab, chapter, width):
-    chapter.page.set_viewport_size({"width": width, "height": 1000})
-    lab.picture.scroll_into_view_if_needed()
-    time.sleep(0.5)
-    lab.box.screenshot(path=SCREENSHOTS / f"spectral_radius_{width}.png")
-    assert cut_off(lab) == []
+def test_nothing_is_cut_on_a_narrow_page(lab, width):
+    assert cut_off(lab, width, "spectral_radius") == []
 
 
 def test_axe_finds_nothing_serious_of_ours(lab):

@@ -1,19 +1,16 @@
 """The labs of chapters 01 and 02 in a real JupyterLab: every control, and choices that depend."""
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import jupyter
 from tests.browser.conftest import SIZE
 from tests.browser.jupyter import LabOnPage
-from tests.browser.looks import cut_off, serious
+from tests.browser.looks import SCREENSHOTS, cut_off, serious
 
 pytestmark = pytest.mark.browser
 
-SCREENSHOTS = jupyter.ROOT / "tests" / "browser" / "screenshots"
 # chapter, a control that its lab has, the beginning of its sentence
 LABS = {
     "01_framework_defaults": ("framework", "The W_hh of the forget gate of a new PyTorch LSTM"),
@@ -70,11 +67,7 @@ def test_picture_and_sentence_change_together(lab):
 
 @pytest.mark.parametrize("width", [700, 1100])
 def test_nothing_is_cut_on_a_narrow_page(lab, chapter, width):
-    chapter.page.set_viewport_size({"width": width, "height": 1000})
-    lab.picture.scroll_into_view_if_needed()
-    time.sleep(0.5)
-    lab.box.screenshot(path=SCREENSHOTS / f"{chapter.stem}_{width}.png")
-    assert cut_off(lab) == []
+    assert cut_off(lab, width, chapter.stem) == []
 
 
 def test_axe_finds_nothing_serious_of_ours(lab):

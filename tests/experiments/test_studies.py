@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,11 @@ from teachkit.experiments import (
     run_studies,
     studies,
 )
+from teachkit.experiments.weights import DEFAULT, starts_with
 from teachkit.models import random_input
 from teachkit.results import load_results
-from teachkit.tasks import Names, RecallFirst, Words, batches
+from teachkit.spectra import spectral_radius
+from teachkit.tasks import Names, RecallFirst, Words, batches, make_task
 from teachkit.variants import Variant
 
 
@@ -65,7 +68,7 @@ def test_the_saved_studies_are_complete():
     found = runs_of(rates, "task", "activation", "scheme", "lr", "seed")
     assert {((task, activation), *rest) for task, activation, *rest in found} == wanted
     horizon = load_results("horizon").astype({"forget_bias": str})
-    biases = [*map(str, HORIZON["biases"]), "chrono"]
+    biases = [*map(str, HORIZON["biases"]), "chrono(T)", "chrono(200)"]
     wanted = set(itertools.product(HORIZON["seq_lens"], biases, seeds))
     assert runs_of(horizon, "seq_len", "forget_bias", "seed") == wanted
     pretraining = load_results("pretraining")
@@ -97,7 +100,8 @@ def test_recalled_counts_the_seeds_that_end_well():
     table = pd.DataFrame(rows, columns=["lr", "variant", "seed", "step", "value"])
     counts = recalled(table)
     assert counts.to_numpy().tolist() == [[2, 1], [0, 0]]
-    assert (counts.index.tolist(), counts.columns.tolist()) == (["b", "a"], [0.1, 0.2])
+    assert counts.index.tolist() == ["b", "a"]
+    assert counts.columns.tolist() == [0.1, 0.2]
 
 
 def test_rates_again():
@@ -112,11 +116,31 @@ def test_rates_again():
     assert (both["diverged"] == 0).all()
 
 
+def test_schemes_differ_in_nothing_but_their_recurrent_matrix():
+    task = make_task("digit pixels")
+    models: dict[str, Any] = {
+        name: Variant(cell="rnn", initializer=starts_with(name, scheme)).model(task, 3).rnn
+        for name, scheme in RATES["schemes"].items()
+    }
+    default = models.pop(DEFAULT)
+    shared = models["orthogonal"].weight_ih_l0
+    for rnn in models.values():
+        assert torch.equal(rnn.weight_ih_l0, shared)
+        assert not rnn.bias_ih_l0.any()
+        assert not rnn.bias_hh_l0.any()
+    assert not torch.equal(default.weight_ih_l0, shared)
+    assert default.bias_ih_l0.any()
+    radii = {name: spectral_radius(rnn.weight_hh_l0).item() for name, rnn in models.items()}
+    assert radii["orthogonal"] == pytest.approx(radii["identity"], abs=1e-5)
+    assert radii["sparse"] == pytest.approx(0.95, abs=1e-5)
+    assert len({round(radius, 3) for radius in radii.values()}) == len(radii) - 1
+
+
 def test_horizon_again():
     again = horizon_study(seq_lens=[10], biases=[2], seeds=2)
     saved = load_results("horizon").astype({"forget_bias": str})
     both = again.merge(saved, on=["seq_len", "forget_bias", "seed"], suffixes=("", "_saved"))
-    assert set(both["forget_bias"]) == {"2", "chrono"}
+    assert set(both["forget_bias"]) == {"2", "chrono(T)", "chrono(200)"}
     assert (both[["test_loss", "test_loss_saved"]] < 0.05).all(axis=None)
 
 
@@ -228,19 +252,19 @@ def test_the_best_rate_is_chosen_and_compared_seed_by_seed():
     rng = np.random.default_rng(0)
     rows = [
         {"task": "t", "activation": "a", "scheme": scheme, "lr": lr, "seed": seed}
-        for scheme, lr, seed in itertools.product(["torch", "other"], [0.1, 0.2], range(6))
+        for scheme, lr, seed in itertools.product([DEFAULT, "other"], [0.1, 0.2], range(6))
     ]
     table = pd.DataFrame(rows).assign(score=lambda t: rng.random(len(t)) + (t["lr"] == 0.2))
     one, other = at_best_rate(table).to_dict("records")
-    assert (one["scheme"], one["lr"], one["difference"]) == ("torch", 0.2, 0.0)
+    assert (one["scheme"], one["lr"], one["difference"]) == (DEFAULT, 0.2, 0.0)
     runs = {
-        s: table.query("scheme == @s and lr == 0.2")["score"].to_numpy() for s in ("torch", "other")
+        s: table.query("scheme == @s and lr == 0.2")["score"].to_numpy() for s in (DEFAULT, "other")
     }
-    difference = runs["other"] - runs["torch"]
+    difference = runs["other"] - runs[DEFAULT]
     interval = stats.t.interval(0.95, 5, difference.mean(), stats.sem(difference))
     assert (other["low"], other["high"]) == pytest.approx(interval)
     assert other["score"] == pytest.approx(runs["other"].mean())
-    with pytest.raises(ValueError, match="baseline must be one of 'torch', 'other', but 'x'"):
+    with pytest.raises(ValueError, match=r"baseline must be one of .*'other', but 'x'"):
         at_best_rate(table, "x")
 
 
@@ -280,7 +304,7 @@ def test_a_pretraining_that_cannot_be_is_refused(changes, words):
 
 
 def test_a_rate_that_diverged_is_never_the_best():
-    rows = [("torch", 0.1, s, 0.5) for s in range(4)] + [("torch", 0.3, s, 0.4) for s in range(4)]
+    rows = [(DEFAULT, lr, s, 0.6 - lr) for lr in (0.1, 0.3) for s in range(4)]
     rows += [("other", 0.1, s, 0.6) for s in range(4)]
     rows += [("other", 0.3, s, 0.99 if s == 0 else np.nan) for s in range(4)]
     table = pd.DataFrame(rows, columns=["scheme", "lr", "seed", "score"])
@@ -288,6 +312,6 @@ def test_a_rate_that_diverged_is_never_the_best():
     found = at_best_rate(table).set_index("scheme")
     assert found.loc["other", "lr"] == 0.1
     assert found.loc["other", "difference"] == pytest.approx(0.1)
-    never = table.assign(score=table["score"].where(table["scheme"] == "torch"))
+    never = table.assign(score=table["score"].where(table["scheme"] == DEFAULT))
     with pytest.raises(ValueError, match="some rate on 't' never diverges, but 'other' was given"):
         at_best_rate(never)

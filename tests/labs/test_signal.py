@@ -231,7 +231,7 @@ def test_a_relu_turns_half_of_the_units_off_and_keeps_at_radius_sqrt_2():
 def test_the_posters_are_the_scheme_that_dies_that_holds_and_the_trap():
     lab = tk.labs.signal()
     dies, holds, trap = lab.poster_text().splitlines()
-    assert dies.startswith("xavier_normal, relu, 20 layers, gain 1.00: the signal keeps ")
+    assert dies.startswith("xavier_uniform, relu, 20 layers, gain 1.00: the signal keeps ")
     assert re.search(r"signal keeps \d\.\de-[67] of", dies)
     assert re.search(r"signal (keeps 0\.\d+ of|has \d(\.\d+)? times)", holds)
     assert trap.startswith("std = 2/H, relu")
