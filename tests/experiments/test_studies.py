@@ -101,7 +101,7 @@ def test_recalled_counts_the_seeds_that_end_well():
     counts = recalled(table)
     assert counts.to_numpy().tolist() == [[2, 1], [0, 0]]
     assert counts.index.tolist() == ["b", "a"]
-    assert counts.columns.tolist() == [0.1, 0.2]
+    assert counts.columns.astype(float).tolist() == [0.1, 0.2]
 
 
 def test_rates_again():
