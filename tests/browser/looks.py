@@ -20,12 +20,19 @@ SCREENSHOTS = ROOT / "tests" / "browser" / "screenshots"
 def cut_off(lab: LabOnPage, width: int, name: str) -> list[str]:
     """Everything of a lab that its cell or its own box cuts off on a page of this width.
 
-    Leaves a screenshot, {name}_{width}.png.
+    What is cut while the page lays itself out anew does not count. Leaves a screenshot,
+    {name}_{width}.png.
     """
     lab.box.page.set_viewport_size({"width": width, "height": 1000})
     lab.picture.scroll_into_view_if_needed()
-    time.sleep(0.5)
+    end = time.perf_counter() + 10
+    while (found := _cut_now(lab)) and time.perf_counter() < end:
+        time.sleep(0.5)
     lab.box.screenshot(path=SCREENSHOTS / f"{name}_{width}.png")
+    return found
+
+
+def _cut_now(lab: LabOnPage) -> list[str]:
     found: list[str] = lab.box.evaluate(
         """box => {
             const right = box.closest('.jp-Cell').getBoundingClientRect().right;
