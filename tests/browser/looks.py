@@ -25,6 +25,7 @@ def cut_off(lab: LabOnPage, width: int, name: str) -> list[str]:
     """
     lab.box.page.set_viewport_size({"width": width, "height": 1000})
     lab.picture.scroll_into_view_if_needed()
+    time.sleep(0.5)
     end = time.perf_counter() + 10
     while (found := _cut_now(lab)) and time.perf_counter() < end:
         time.sleep(0.5)
