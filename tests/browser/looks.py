@@ -24,7 +24,7 @@ def cut_off(lab: LabOnPage, width: int, name: str) -> list[str]:
     {name}_{width}.png.
     """
     lab.box.page.set_viewport_size({"width": width, "height": 1000})
-    lab.picture.scroll_into_view_if_needed()
+    lab.box.scroll_into_view_if_needed()  # the picture may be replaced meanwhile
     time.sleep(0.5)
     end = time.perf_counter() + 10
     while (found := _cut_now(lab)) and time.perf_counter() < end:

@@ -59,13 +59,15 @@ def test_every_slider_and_every_option_moves_without_an_error(lab, chapter):
 
 
 def all_moves_are_done(chapter):
-    """The kernel answers in turn, so that what was sent before has been drawn."""
+    """Wait for the kernel, which answers in turn, and for the page, which shows its answers."""
     assert chapter.run_code("print(1)").strip() == "1"
+    chapter.page.wait_for_timeout(500)
 
 
-def test_picture_and_sentence_change_together(lab):
+def test_picture_and_sentence_change_together(lab, chapter):
     source = lab.picture.get_attribute("src")
     lab.drag("hidden_size", [0.4, 0.7, 0.3])
+    all_moves_are_done(chapter)
     expect(lab.picture).not_to_have_attribute("src", source)
     text = lab.sentence.inner_text().partition("\ntk.labs")[0]
     assert lab.picture.get_attribute("alt") == text.strip()
