@@ -7,15 +7,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..clipping import Clipper
-from ..comparison import compare
 from ..device import threads
 from ..dynamics import gradient_through_time
 from ..models import random_input
-from ..plans import Plan
 from ..tasks import RecallFirst
 from ..variants import Variant
-from .settings import changed
+from .settings import changed, train
 
 PRESETS: dict[str, dict[str, Any]] = {
     "PyTorch": {"initializer": "torch"},
@@ -51,19 +48,13 @@ def recall_study(**changes: Any) -> pd.DataFrame:
     s = changed(RECALL, changes)
     tables = []
     for lr in s["lrs"]:
-        table = compare(
+        table = train(
             RecallFirst(s["seq_len"]),
             s["presets"],
-            seeds=s["seeds"],
+            s,
             steps=s["steps"],
             score_every=s["score_every"],
-            batch_size=s["batch_size"],
-            progress=False,
-            # a measured plan could differ from day to day, and with it rounding
-            plan=Plan(32),
-            hidden_size=s["hidden_size"],
             lr=lr,
-            clipper=Clipper("norm", s["clip"]),
         )
         score = table[table["metric"] == "score"].copy()
         score.insert(0, "lr", lr)

@@ -1,11 +1,17 @@
-"""The settings of a study, and how to change some of them for a smaller one."""
+"""The settings of a study, how to change some for a smaller one, and how to train by them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
+from ..clipping import Clipper
+from ..comparison import compare
 from ..errors import check_choice
+from ..plans import Plan
+from ..tasks import Task
 
 
 def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -13,3 +19,39 @@ def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     for name in changes:
         check_choice("a setting", name, settings)
     return {**settings, **changes}
+
+
+def train(
+    task: Task,
+    variants: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    *,
+    steps: int,
+    score_every: int | None = None,
+    **common: Any,
+) -> pd.DataFrame:
+    """Compare variants by the settings that studies share: sizes, seeds and clipping.
+
+    score_every: None measures at the end alone. Returns the table of `compare`.
+    """
+    return compare(
+        task,
+        variants,
+        seeds=settings["seeds"],
+        steps=steps,
+        score_every=score_every or steps,
+        batch_size=settings["batch_size"],
+        progress=False,
+        # a measured plan could differ from day to day, and with it rounding
+        plan=Plan(32),
+        hidden_size=settings["hidden_size"],
+        clipper=Clipper("norm", settings["clip"]),
+        **common,
+    )
+
+
+def at_the_end(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return a row a run with its last `metrics`: variant, seed and a column each."""
+    last = table[table["step"] == table["step"].max()]
+    wide = last.pivot(index=["variant", "seed"], columns="metric", values="value")
+    return wide[metrics].reset_index()

@@ -8,15 +8,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..clipping import Clipper
-from ..comparison import compare
 from ..errors import bad, check_choice
 from ..gates import gates
 from ..initializers import initialize
-from ..plans import Plan
 from ..statistics import t_interval
 from ..tasks import RecallFirst, make_task
-from .settings import changed
+from .settings import at_the_end, changed, train
 
 HIDDEN_SIZE = 32
 DEFAULT = "PyTorch's default"  # W_ih, W_hh and biases; the others differ in W_hh alone
@@ -85,11 +82,10 @@ def rates_study(**changes: Any) -> pd.DataFrame:
     """Train plain recurrent networks from every scheme at every learning rate, with Adam.
 
     All schemes but PyTorch's default share their W_ih, Glorot uniform, and have no biases, so that
-    nothing but W_hh makes a difference.
-    changes: to `RATES`, for a smaller study. Raises `ValueError` for a setting that
-    `RATES` does not have. Returns a row a run: task, activation, scheme, lr,
-    seed, test_loss and score on 500 held-out sequences at the end (NaN after a divergence), and
-    diverged, 0 or 1. Taught in chapter 02.
+    nothing but W_hh makes a difference. changes: to `RATES`, for a smaller study. Returns a row a
+    run: task, activation, scheme, lr, seed, test_loss and score on 500 held-out sequences at the
+    end (NaN after a divergence), and diverged, 0 or 1. Raises `ValueError` for a setting that
+    `RATES` does not have. Taught in chapter 02.
     """
     s = changed(RATES, changes)
     variants = {
@@ -100,23 +96,9 @@ def rates_study(**changes: Any) -> pd.DataFrame:
     labels = [(scheme, lr) for scheme in s["schemes"] for lr in s["lrs"]]
     tables = []
     for task, seq_len, activation, steps in s["cases"]:
-        table = compare(
-            make_task(task, seq_len),
-            variants,
-            seeds=s["seeds"],
-            steps=steps,
-            score_every=steps,
-            batch_size=s["batch_size"],
-            progress=False,
-            plan=Plan(32),  # the same rounding on every day
-            cell="rnn",
-            nonlinearity=activation,
-            hidden_size=s["hidden_size"],
-            clipper=Clipper("norm", s["clip"]),
-        )
-        last = table[table["step"] == steps]
-        wide = last.pivot(index=["variant", "seed"], columns="metric", values="value")
-        wide = wide[["test_loss", "score", "diverged"]].reset_index()
+        shape = {"cell": "rnn", "nonlinearity": activation}
+        table = train(make_task(task, seq_len), variants, s, steps=steps, **shape)
+        wide = at_the_end(table, ["test_loss", "score", "diverged"])
         named = dict(zip(variants, labels, strict=True))
         wide.insert(1, "scheme", [named[v][0] for v in wide["variant"]])
         wide.insert(2, "lr", [named[v][1] for v in wide["variant"]])
@@ -173,22 +155,8 @@ def horizon_study(**changes: Any) -> pd.DataFrame:
         for name, steps in (("chrono(T)", seq_len), (f"chrono({s['longest']})", s["longest"])):
             chrono = {"scheme": "chrono", "max_steps": steps}
             variants[name] = {"initializer": ["uniform", chrono]}
-        table = compare(
-            RecallFirst(seq_len),
-            variants,
-            seeds=s["seeds"],
-            steps=s["steps"],
-            score_every=s["steps"],
-            batch_size=s["batch_size"],
-            progress=False,
-            plan=Plan(32),
-            hidden_size=s["hidden_size"],
-            lr=s["lr"],
-            clipper=Clipper("norm", s["clip"]),
-        )
-        last = table[table["step"] == s["steps"]]
-        wide = last.pivot(index=["variant", "seed"], columns="metric", values="value")
-        wide = wide[["test_loss", "score"]].reset_index().rename(columns={"variant": "forget_bias"})
-        tables.append(wide.assign(seq_len=seq_len))
+        table = train(RecallFirst(seq_len), variants, s, steps=s["steps"], lr=s["lr"])
+        wide = at_the_end(table, ["test_loss", "score"])
+        tables.append(wide.rename(columns={"variant": "forget_bias"}).assign(seq_len=seq_len))
     found = pd.concat(tables, ignore_index=True)
     return found[["seq_len", "forget_bias", "seed", "test_loss", "score"]]

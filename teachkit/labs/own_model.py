@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
 from ..errors import bad
+from ..gates import gates
 from ..jacobians import step_jacobians
 from ..spectra import eigenvalues, sigma_max
 from ..unroll import check_layer
@@ -43,13 +43,12 @@ def own_controls(base: nn.RNNBase) -> tuple[Slider | Choice, ...]:
 def scaled(base: nn.RNNBase, settings: Settings) -> nn.RNNBase:
     """Return a copy with the recurrent weights times `scale` and `forget_bias` added to its own."""
     rnn = copy.deepcopy(base)
-    with torch.no_grad():
-        for name, parameter in rnn.named_parameters():
-            if name.startswith("weight_hh"):
-                parameter.mul_(settings["scale"])
-            if name.startswith("bias_ih") and "forget_bias" in settings:
-                H = rnn.hidden_size
-                parameter[H : 2 * H].add_(settings["forget_bias"])
+    for name, views in gates(rnn).items():
+        if name.startswith("weight_hh"):
+            for W in views.values():
+                W.mul_(settings["scale"])
+        if name.startswith("bias_ih") and "forget_bias" in settings:
+            views["forget"].add_(settings["forget_bias"])
     return rnn
 
 
