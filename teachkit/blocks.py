@@ -94,3 +94,13 @@ class Block(nn.Module):
             for name in self._kept():
                 rows = self.stack.rows(slice(first, first + 1))
                 getattr(model.rnn, name).copy_(getattr(self, name)[rows])
+
+
+def with_gradients(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return the values as leaves that an optimiser takes, each with its gradient."""
+    leaves = []
+    for values, gradient in pairs:
+        leaf = values.detach().requires_grad_()
+        leaf.grad = gradient
+        leaves.append(leaf)
+    return leaves

@@ -39,6 +39,7 @@ class Group:
             [variant.model(task, seed).to(device) for variant, seed in each],
             optimizer=[variant.optimizer for variant, _ in each],
             lr=[variant.lr for variant, _ in each],
+            state_lr=[variant.state_lr for variant, _ in each],
             clipper=[variant.clipper for variant, _ in each],
             seeds=[seed for _, seed in each],
             workers=workers,

@@ -36,6 +36,15 @@ COLORS = {
     "clip at norm 1": "#56B4E9",
     "from scratch": "#D55E00",
     "pre-trained": "#0072B2",
+    "zero": "#1A1A1A",
+    "noisy": "#E69F00",
+    "noisy 1": "#9A6324",
+    "learned": "#0072B2",
+    "learned+noisy": "#56B4E9",
+    "adaptive": "#CC79A7",
+    "carried": "#009E73",
+    "inferred": "#D55E00",
+    "warm-up": "#7A4FBF",
 }
 INK = "#1A1A1A"
 # Diverging around 1: what shrinks is blue, what grows is orange.
@@ -250,20 +259,42 @@ def every_run(axes: Any, table: pd.DataFrame, metric: str, reached: float, chanc
         ax.set_title(f"{variant}: {good.sum()} of {len(good)}", fontsize=10)
 
 
-def differences(ax: Axes, rows: pd.DataFrame, names: str, label: str) -> Axes:
+def color_of(variant: str) -> str:
+    """Return the colour of a variant; "noisy 0.3" has that of "noisy"."""
+    return COLORS.get(variant) or COLORS[variant.rpartition(" ")[0]]
+
+
+def differences(
+    ax: Axes, rows: pd.DataFrame, names: str, label: str, *, lower_is_better: bool = False
+) -> Axes:
     """Draw mean differences as points with their intervals, a row each; 0 is the baseline.
 
-    rows: columns `names`, difference, low and high. An interval that is above 0 is green, one below
-    0 orange, one that holds 0 grey. label: of the x axis.
+    rows: columns `names`, difference, low and high. An interval on the better side of 0 is green,
+    one on the worse side orange, one that holds 0 grey. label: of the x axis.
     """
+    above, below = ("explode", "critical") if lower_is_better else ("critical", "explode")
     for y, (mean, low, high) in enumerate(rows[["difference", "low", "high"]].to_numpy()):
-        verdict = "critical" if low > 0 else "explode" if high < 0 else "bound"
+        verdict = above if low > 0 else below if high < 0 else "bound"
         ax.plot([low, high], [y, y], color=COLORS[verdict], linewidth=2.2)
         ax.plot(mean, y, "o", color=COLORS[verdict], markersize=6)
     ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
     ax.set_yticks(range(len(rows)), list(rows[names]))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(label)
+    return ax
+
+
+def difference_curves(ax: Axes, rows: pd.DataFrame, x: str) -> Axes:
+    """Draw mean differences against `x` with their intervals, a line a variant in its colour.
+
+    rows: columns variant, `x`, difference, low and high.
+    """
+    ax.axhline(0, color=INK, linewidth=1.0, zorder=1)
+    for variant, own in rows.groupby("variant", sort=False):
+        color = color_of(str(variant))
+        ax.plot(own[x], own["difference"], marker="o", markersize=3, color=color, label=variant)
+        ax.fill_between(own[x], own["low"], own["high"], color=color, alpha=0.18, linewidth=0)
+    ax.set_xlabel(x)
     return ax
 
 
@@ -291,10 +322,8 @@ def snap_decades(highest: float, lowest: float) -> tuple[float, float]:
     """
 
     def snap(value: float) -> float:
-        for end in (2, 5, 10, 20, 40, 80, 160):
-            if value <= 0.9 * end:
-                return end
-        return FLOAT_DECADES + 12
+        ends = (2, 5, 10, 20, 40, 80, 160)
+        return next((end for end in ends if value <= 0.9 * end), FLOAT_DECADES + 12)
 
     finite = [v if math.isfinite(v) else math.copysign(FLOAT_DECADES, v) for v in (highest, lowest)]
     return -snap(max(0.0, -finite[1])), snap(max(0.0, finite[0]))

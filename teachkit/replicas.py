@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .blocks import Block, draw_noise, strategy_of
+from .blocks import Block, draw_noise, strategy_of, with_gradients
 from .clipping import Clipper, stacked_norms
 from .device import as_double, generator, threads
 from .errors import bad, check_count, check_number
@@ -50,10 +50,11 @@ class Replicas:
     copied. Their layer is an nn.LSTM, nn.GRU or nn.RNN, a drop-in of `drop_ins`, or an `ElmanRNN`;
     training takes place on their device. optimizer: "sgd", "adam" or a function of (parameters,
     lr=...) that treats each number by itself (Adafactor and Muon do not); weight decay spares
-    learned states. lr, optimizer and clipper: one for all, or R of them. seeds: of the noise of
-    each replica, 0 to R - 1 by default. workers: threads that train replicas side by side; None
-    measures how many are fastest. plan: how to compute them, if that shall not be measured: plans
-    differ in rounding, which an unstable network makes visible.
+    learned states. state_lr: of learned states, None is lr. lr, state_lr, optimizer and clipper:
+    one for all, or R of them. seeds: of the noise of each replica, 0 to R - 1 by default. workers:
+    threads that train replicas side by side; None measures how many are fastest. plan: how to
+    compute them, if that shall not be measured: plans differ in rounding, which an unstable network
+    makes visible.
 
     A replica whose loss or gradient is not finite has diverged: it stays as it was before that
     step, `diverged` says which step that was (-1: none), and the others go on. Small networks are
@@ -74,6 +75,7 @@ class Replicas:
         *,
         optimizer: Any = "adam",
         lr: float | Sequence[float] = 1e-3,
+        state_lr: float | Sequence[float | None] | None = None,
         clipper: Clipper | Sequence[Clipper | None] | None = None,
         seeds: Sequence[int] | None = None,
         workers: int | None = None,
@@ -85,6 +87,10 @@ class Replicas:
         given = _one_each("optimizer", optimizer, R)
         optimizers = [optimizer_for(o, self.stack.device) for o in given]
         rates = [check_number("lr", rate, low=0) for rate in _one_each("lr", lr, R)]
+        state_rates = [
+            own if given is None else check_number("state_lr", given, low=0)
+            for own, given in zip(rates, _one_each("state_lr", state_lr, R), strict=True)
+        ]
         self._clippers = [_check_clipper(c) for c in _one_each("clipper", clipper, R)]
         self._noise = [
             generator(s, "noise")
@@ -99,8 +105,10 @@ class Replicas:
             (part, self._gradients(part)) for part in _runs(zip(strategies, rules, strict=True))
         ]
         self._optimizers = [
-            optimizers[part.start](self._parameter_groups(part), lr=rates[part.start])
-            for part in _runs(zip(optimizers, rates, strict=True))
+            optimizers[part.start](
+                self._parameter_groups(part, state_rates[part.start]), lr=rates[part.start]
+            )
+            for part in _runs(zip(optimizers, rates, state_rates, strict=True))
         ]
         self._carries = any(isinstance(s, CarriedState) for s in strategies)
         if plan is not None and not isinstance(plan, Plan):
@@ -270,13 +278,13 @@ class Replicas:
         """Return the weights and the learned states of some replicas, with their gradients."""
         weights = [(self.stack.weights[k][part], g[part]) for k, g in self.stack.gradients.items()]
         states = [pair for block in self._blocks for pair in block.learned(part)]
-        return _with_gradients(weights), _with_gradients(states)
+        return with_gradients(weights), with_gradients(states)
 
-    def _parameter_groups(self, part: slice) -> list[dict[str, Any]]:
+    def _parameter_groups(self, part: slice, state_lr: float) -> list[dict[str, Any]]:
         """Return the parameters of some replicas as `learned_states.parameter_groups` does."""
         weights, states = self._leaves(part)
-        groups: list[dict[str, Any]] = [{"params": weights}]
-        return [*groups, {"params": states, "weight_decay": 0.0}] if states else groups
+        own = {"params": states, "weight_decay": 0.0, "lr": state_lr}
+        return [{"params": weights}, own] if states else [{"params": weights}]
 
     def _retire(self, finite: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Take out the replicas that diverged; return what has to stay, and its values."""
@@ -288,15 +296,6 @@ class Replicas:
                 leaf.grad.zero_()  # the optimiser must not remember a NaN
                 kept.append((leaf.detach(), leaf.detach().clone()))
         return kept
-
-
-def _with_gradients(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    leaves = []
-    for values, gradient in pairs:
-        leaf = values.detach().requires_grad_()
-        leaf.grad = gradient
-        leaves.append(leaf)
-    return leaves
 
 
 def _join(parts: Sequence[States]) -> States:

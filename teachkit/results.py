@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -14,20 +15,32 @@ from .device import provenance
 from .errors import check_choice
 
 
-def save_results(name: str, frame: pd.DataFrame, settings: dict[str, Any]) -> Path:
+def save_results(
+    name: str,
+    frame: pd.DataFrame,
+    settings: dict[str, Any],
+    *,
+    digits: int = 6,
+    compress: bool = False,
+) -> Path:
     """Write a result table as data/results/<name>.csv, its settings beside it, and its checksums.
 
     settings: everything needed to run it again; versions and device are added where they are not
-    among them. Returns the path of the table. `make results` calls it.
+    among them. digits: of a number. compress: write <name>.csv.gz, for a large table. Returns the
+    path of the table. `make results` calls it.
     """
     folder = data_folder()
     facts = {**settings, **{k: v for k, v in provenance().items() if k not in settings}}
-    table = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    texts = {f"{name}.csv": table, f"{name}.json": json.dumps(facts, indent=2) + "\n"}
+    text = frame.to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n")
+    table = f"{name}.csv.gz" if compress else f"{name}.csv"
+    contents = {
+        # no time of day inside: the same table gives the same bytes
+        table: gzip.compress(text.encode(), mtime=0) if compress else text.encode(),
+        f"{name}.json": (json.dumps(facts, indent=2) + "\n").encode(),
+    }
     (folder / "results").mkdir(exist_ok=True)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    for file, text in texts.items():
-        content = text.encode()
+    for file, content in contents.items():
         (folder / "results" / file).write_bytes(content)
         manifest[f"results/{file}"] = {
             "title": f"Precomputed result {name}",
@@ -38,7 +51,7 @@ def save_results(name: str, frame: pd.DataFrame, settings: dict[str, Any]) -> Pa
         }
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     (folder / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
-    return folder / "results" / f"{name}.csv"
+    return folder / "results" / table
 
 
 def load_results(name: str) -> pd.DataFrame:
@@ -48,8 +61,12 @@ def load_results(name: str) -> pd.DataFrame:
     one. `make results` computes all of them again.
     """
     manifest = json.loads((data_folder() / "manifest.json").read_text(encoding="utf-8"))
-    results = [Path(file) for file in manifest if file.startswith("results/")]
-    check_choice("name", name, [file.stem for file in results if file.suffix == ".csv"])
-    table = pd.read_csv(data_file(f"results/{name}.csv"))
+    tables = {
+        Path(file).name.partition(".")[0]: file
+        for file in manifest
+        if file.startswith("results/") and not file.endswith(".json")
+    }
+    check_choice("name", name, tables)
+    table = pd.read_csv(data_file(tables[name]))
     table.attrs = json.loads(data_file(f"results/{name}.json").read_text(encoding="utf-8"))
     return table

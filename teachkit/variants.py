@@ -16,7 +16,7 @@ from .device import generator
 from .drop_ins import GRU, LSTM
 from .errors import bad, check_choice, check_count, check_number
 from .gates import set_forget_bias
-from .initial_states import InitialState, make_initial_state
+from .initial_states import InitialState, LearnedState, make_initial_state
 from .initializers import SchemeLike, initialize
 from .models import ACTIVATIONS, ElmanRNN, SequenceModel
 from .optimizers import OPTIMIZERS
@@ -34,7 +34,7 @@ class Variant:
     initializer: what `initialize` takes as scheme: a name, a function, a dict of "scheme" and its
     options, or a sequence of these. forget_bias: of an LSTM, set after it; None leaves it.
     optimizer: "sgd", "adam" or a function of (parameters, lr=...) that treats each number by
-    itself. Raises `ValueError` for bad settings.
+    itself. state_lr: of a learned initial state; None is lr. Raises `ValueError` for bad settings.
 
     >>> Variant(cell="rnn", initializer={"scheme": "gaussian", "rho": 1.2}).lr
     0.003
@@ -48,6 +48,7 @@ class Variant:
     forget_bias: float | None = None
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adam"
     lr: float = 3e-3
+    state_lr: float | None = None
     clipper: Clipper | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +69,10 @@ class Variant:
         if not callable(self.optimizer):
             check_choice("optimizer", self.optimizer, OPTIMIZERS)
         set_field("lr", check_number("lr", self.lr, low=0))
+        if self.state_lr is not None:
+            set_field("state_lr", check_number("state_lr", self.state_lr, low=0))
+            if not isinstance(make_initial_state(self.initial_state), LearnedState):
+                raise bad("state_lr", self.state_lr, "None for a state that is not learned")
         if self.clipper is not None and not isinstance(self.clipper, Clipper):
             raise bad("clipper", self.clipper, "a Clipper or None")
 

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import nn
 
+import teachkit as tk
 from teachkit.exercises import Checks, Feedback, check
 
 EXERCISES = [name for name in vars(Checks) if not name.startswith("_")]
@@ -214,6 +215,95 @@ def added(gru, bias):
         gru.bias_ih_l0.chunk(3)[1].add_(bias)
 
 
+# Chapter 03.
+
+
+def batch_size(x, batch_first):
+    return x.size(0) if batch_first else x.size(1)
+
+
+def learned_start(h0, c0, x, batch_first):
+    B = batch_size(x, batch_first)
+    return h0.expand(1, B, -1).contiguous(), c0.expand(1, B, -1).contiguous()
+
+
+def start(change=lambda state, x: state, *, size=batch_size):
+    """A learned start with one mistake: in what becomes of each state, or in the batch size."""
+
+    def states(h0, c0, x, batch_first):
+        B = size(x, batch_first)
+        return tuple(change(state.expand(1, B, -1), x) for state in (h0, c0))
+
+    return states
+
+
+def after(change):
+    """A learned start, and what `change` makes of the right h and c."""
+    return lambda *given: change(*learned_start(*given))
+
+
+def one_row_learns(state, x):
+    return torch.cat([state[:, :1], state[:, 1:].detach()], 1)
+
+
+def state_groups(model):
+    states = [p for name, p in model.named_parameters() if name.split(".")[-1] in ("h0", "c0")]
+    rest = [p for name, p in model.named_parameters() if name.split(".")[-1] not in ("h0", "c0")]
+    return [{"params": rest}, {"params": states, "lr": 1e-2, "weight_decay": 0.0}]
+
+
+def state_groups_by_type(model):
+    states: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        if isinstance(module, tk.LSTM):
+            states |= {id(p): p for name, p in module.named_parameters() if name in ("h0", "c0")}
+    rest = (p for p in model.parameters() if id(p) not in states)
+    faster = {"params": [*states.values()], "lr": 10 * 1e-3, "weight_decay": 0}
+    return faster, {"params": rest, "lr": 1e-3, "weight_decay": 0.1}
+
+
+def groups_of_one(model):
+    """A group for each parameter, as a pair with its name."""
+    faster = {"lr": 1e-2, "weight_decay": 0.0}
+    return [
+        {"params": [(name, p)], **(faster if name.split(".")[-1] in ("h0", "c0") else {})}
+        for name, p in model.named_parameters()
+    ]
+
+
+def groups(which=None, rest=None, **settings):
+    """Groups with a mistake: which names are states, and the settings of both groups."""
+    settings = settings or {"lr": 1e-2, "weight_decay": 0.0}
+
+    def split(model):
+        parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, p in model.named_parameters():
+            found = which(name) if which else name.split(".")[-1] in ("h0", "c0")
+            parts[found].append(p)
+        return [{"params": parts[False], **(rest or {})}, {"params": parts[True], **settings}]
+
+    return split
+
+
+def rms(gradients):
+    return gradients.square().mean(0).sqrt()
+
+
+def noise_std(gradients):
+    size = rms(gradients)
+    return 0.3 * size / size.max() if size.any() else size
+
+
+def noise_std_in_numpy(gradients):
+    norm = np.linalg.norm(gradients.numpy(), axis=0)
+    return (0.3 * norm / max(norm.max(), 1e-30)).tolist()
+
+
+def spread(measure):
+    """The std that follows another measure of the gradients, with 0.3 for the largest."""
+    return lambda g: torch.nan_to_num(0.3 * measure(g) / measure(g).abs().max())
+
+
 def without_no_grad(layer, *_):
     layer.bias_ih_l0[5:10] = 1.0
 
@@ -266,6 +356,29 @@ RIGHT: dict[str, list[Any]] = {
         chrono(lambda n, T: (torch.rand(n) * (T - 2) + 1).log()),
     ],
     "remember_gru": [remember, remember_and_zero, gru_rows(1, 2, ih=0.5, hh=0.5)],
+    "state_size": [100, "100", 100.0, [100], torch.tensor(2 * 2 * (5 + 20))],
+    "learned_start": [
+        learned_start,
+        start(),  # not contiguous, which is good enough on the CPU
+        start(lambda state, x: state[:, 0].repeat(state.shape[1], 1)[None]),
+        start(lambda state, x: x.new_zeros(1, state.shape[1], 5) + state),
+        after(lambda h, c: [h, c]),
+    ],
+    "noise_std": [
+        noise_std,
+        noise_std_in_numpy,
+        spread(rms),
+        lambda g: 0.3 * rms(g) / (rms(g).max() + 1e-12),
+        lambda g: 0.3 * g.norm(dim=0) / g.norm(dim=0).max().clamp_min(1e-20),
+    ],
+    "spot_the_bugs": [{8, 12, 19}, [19, 8, 12, 8], (8.0, 12, 19), torch.tensor([8, 12, 19])],
+    "state_groups": [
+        state_groups,
+        state_groups_by_type,
+        groups(),
+        lambda model: tk.parameter_groups(model, state_lr=1e-2),
+        groups_of_one,
+    ],
     "rescale": [
         scaled_by(lambda W: torch.linalg.eigvals(W).abs().max()),
         lambda W, rho: (W * rho / torch.linalg.eigvals(W).abs().max()).float(),
@@ -457,6 +570,163 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (of_a_copy(remember), "another layer"),
         *BROKEN,
     ],
+    "state_size": [
+        (160, "proj_size is forgotten"),
+        (50, "4 rows, not 2"),
+        ("25", "That is one row"),
+        (40, "only h 5 wide"),
+        (80, "c0 alone"),
+        (20, "h0 alone"),
+        (99, "Not 99. Count the rows"),
+        (200, "Not 200"),
+        (100.5, "positive whole number"),
+        (0, "positive whole number"),
+        (-100, "positive whole number"),
+        (1e9, "positive whole number"),
+        ((4, 5), "single finite number"),
+        (1j, "single finite number"),
+    ],
+    "learned_start": [
+        (start(size=lambda x, batch_first: x.size(1)), "number of steps"),
+        (start(size=lambda x, batch_first: x.size(1)), "With batch_first=True and x of"),
+        (start(size=lambda x, batch_first: x.size(0)), "With batch_first=False and x of"),
+        (start(size=lambda x, batch_first: min(x.shape[:2])), "must have shape (1, 6, 5)"),
+        (start(size=lambda x, batch_first: max(x.shape[:2])), "must have shape (1, 3, 5)"),
+        (lambda h0, c0, x, batch_first: (h0, c0), "repeat it for each sequence"),
+        (start(lambda state, x: state.transpose(0, 1)), "but never the states"),
+        (start(lambda state, x: state[0]), "counts layers and directions"),
+        (lambda h0, c0, x, batch_first: (h0[0, 0], c0[0, 0]), "counts layers and directions"),
+        (start(lambda state, x: state[..., :4]), "but has (1, 3, 4)"),
+        (start(lambda state, x: state.double()), "h is torch.float64"),
+        (start(lambda state, x: state.detach()), "no gradient reaches h0 and c0"),
+        (start(lambda state, x: torch.tensor(state.tolist())), "no gradient reaches h0 and c0"),
+        (after(lambda h, c: (h.detach(), c)), "no gradient reaches h0. Leave out"),
+        (start(lambda state, x: nn.Parameter(state)), "You made new tensors"),
+        (start(lambda state, x: state.clone().detach().requires_grad_()), "You made new tensors"),
+        (start(one_row_learns), "should be the sum over the batch"),
+        (after(lambda h, c: (c, h)), "h and c are exchanged"),
+        (after(lambda h, c: (h, h)), "Both are h0"),
+        (after(lambda h, c: (c, c)), "Both are c0"),
+        (start(lambda state, x: 0 * state), "They are 0"),
+        (start(lambda state, x: state + 0.3 * torch.randn(state.shape)), "Each row of h should"),
+        (after(lambda h, c: (h, 2 * c)), "h is right, but c"),
+        (after(lambda h, c: (-h, c)), "c is right, but h"),
+        (after(lambda h, c: torch.stack((h, c))), "Return two tensors"),
+        (after(lambda h, c: h), "Return two tensors"),
+        (lambda h0, c0, x, batch_first: (h0.tolist(), c0), "Return two tensors"),
+        (lambda h0, c0, x: (h0, c0), "raised TypeError"),
+        (100, "A function of (h0, c0, x, batch_first)"),
+    ],
+    "noise_std": [
+        (rms, "the root mean squares as they are"),
+        (lambda g: 0.3 * rms(g), "so small that it does nothing"),
+        (lambda g: rms(g) / rms(g).max(), "The largest is 1"),
+        (lambda g: 0.3 * rms(g) / rms(g).sum(), "Divide by the largest of the units"),
+        (lambda g: 0.3 * rms(g) / g.abs().max(), "Divide by the largest of the units"),
+        (lambda g: 0.3 * rms(g) / (rms(g).max() + 1e-6), "avoid a division by 0 is too large"),
+        (lambda g: 0.3 * rms(g) / rms(g).max().clamp(1e-30, 1e-3), "million times as large"),
+        (spread(lambda g: g.mean(0)), "opposite sign cancel"),
+        (spread(lambda g: g.mean(0).abs()), "opposite sign cancel"),
+        (spread(lambda g: g.sum(0).abs()), "opposite sign cancel"),
+        (lambda g: g.sum(0), "opposite sign cancel"),
+        (spread(lambda g: g.std(0)), "takes the mean away"),
+        (spread(lambda g: g.std(0, correction=0)), "takes the mean away"),
+        (spread(lambda g: g.abs().mean(0)), "mean of the absolute values"),
+        (spread(lambda g: g.abs().amax(0)), "One sequence decides"),
+        (spread(lambda g: g.square().mean(0)), "root is missing"),
+        (spread(lambda g: rms(g / g.norm(dim=1, keepdim=True))), "divided each sequence"),
+        (lambda g: 0.3 * rms(g / g.abs().amax(1, keepdim=True)), "divided each sequence"),
+        (lambda g: 0.3 * rms(g) / rms(g), "Every unit has the same"),
+        (lambda g: torch.full(g.shape[1:], 0.3), "Every unit has the same"),
+        (lambda g: 0.3 * torch.rand(g.shape[1]), "not proportional"),
+        (lambda g: 0.3 * rms(g) / rms(g).max(), "0 / 0"),
+        (lambda g: noise_std(g) if g.any() else torch.full(g.shape[1:], 0.3), "so should be the"),
+        (lambda g: g.square().mean(1).sqrt(), "one a sequence"),
+        (lambda g: g.square().mean().sqrt(), "one for all units"),
+        (lambda g: 0.3 * g / g.abs().max(), "over dimension 0"),
+        (lambda g: 0.3 * g.norm(dim=0, keepdim=True) / g.norm(), "keepdim"),
+        (lambda g: noise_std(g)[:3], "shape (6,)"),
+        (lambda g: noise_std(g) / 0, "NaN or infinity"),
+        (lambda g: "0.3", "shape (6,)"),
+        (lambda: 0.3, "raised TypeError"),
+        (0.3, "A function of (gradients)"),
+    ],
+    "spot_the_bugs": [
+        ({12, 19}, "2 of the 3 bugs found. Which dimension of x"),
+        ({8, 19}, "Follow h0 through"),
+        ({8, 12}, "What order have the two states"),
+        (8, "1 of the 3 bugs found. Follow h0"),
+        (range(1, 20), "Line 1 is right: it does what it should"),
+        ({8, 12, 19, 3}, "batch_first is for whoever calls"),
+        ({8, 12, 19, 4}, "nn.LSTM drew its weights before"),
+        ({8, 12, 19, 5}, "One row is enough"),
+        ({8, 12, 19, 6}, "None if there are none"),
+        ({8, 12, 19, 7}, "What does this caller pass"),
+        ({8, 12, 19, 9}, "adds up the gradients of the batch"),
+        ({8, 12, 19, 10}, "as a pair (h, c)"),
+        ({8, 12, 19, 14}, "returns its final states as (h, c)"),
+        ({8, 12, 19, 15}, "also with batch_first"),
+        ({8, 12, 19, 16}, "anywhere before backward()"),
+        ({8, 12, 19, 18}, "Line 18 is right: it does"),
+        ({8, 12, 20}, "from 1 to 19"),
+        ({0}, "from 1 to 19"),
+        ({8.5}, "from 1 to 19"),
+        (set(), "A set of line numbers"),
+        ("8, 12, 19", "A set of line numbers"),
+        ({"a"}, "A set of line numbers"),
+        ({math.nan}, "A set of line numbers"),
+    ],
+    "state_groups": [
+        (groups(lambda n: "h0" in n or "c0" in n), "path0, branch0.weight, branch0.bias: no"),
+        (groups(lambda n: n.endswith(("h0", "c0"))), "path0: no initial state"),
+        (groups(lambda n: n in ("lstm.h0", "lstm.c0")), "One setting for all"),
+        (groups(lambda n: n.split(".")[-1] == "h0"), "Weight decay still acts on lstm.c0"),
+        (groups(lambda n: n.split(".")[-1] not in ("h0", "c0")), "The groups are exchanged"),
+        (groups(lr=1e-2), "acts on lstm.h0, lstm.c0"),
+        (groups(lr=1e-2, decay=0.0), "AdamW does not know 'decay'"),
+        (groups(weight_decay=0.0), "the learning rate is still 0.001"),
+        (groups(lr=10, weight_decay=0.0), "a rate of 10"),
+        (groups(lr=0.1, weight_decay=0.0), "The states learn at 0.1"),
+        (groups(lr=1e-4, weight_decay=0.0), "The states learn at 0.0001"),
+        (groups(rest={"weight_decay": 0.0}), "must keep its weight decay"),
+        (groups(rest={"lr": 1e-2}), "give 'lr' to the states alone"),
+        (groups(lr=-1.0, weight_decay=0.0), "'lr' must be a number of at least 0"),
+        (groups(lr="fast", weight_decay=0.0), "'lr' must be a number of at least 0"),
+        (groups(lr=math.nan, weight_decay=0.0), "'lr' must be a number of at least 0"),
+        (groups(weight_decay=None, lr=1e-2), "'weight_decay' must be a number"),
+        (groups(lambda n: False), "One setting for all"),
+        (lambda model: [{"params": model.parameters()}], "One setting for all"),
+        (lambda model: model.parameters(), "parameters without groups"),
+        (lambda model: [*model.parameters()], "parameters without groups"),
+        (lambda model: {"params": [*model.parameters()]}, "Return a list of dicts"),
+        (lambda model: torch.optim.AdamW(state_groups(model)), "Return the groups"),
+        (lambda model: state_groups(model)[1:], "in no group: path0, lstm.weight_ih_l0"),
+        (lambda model: state_groups(model)[:1], "in no group: lstm.h0, lstm.c0"),
+        (
+            lambda model: [{"params": model.parameters()}, state_groups(model)[1]],
+            "Twice: lstm.h0, lstm.c0",
+        ),
+        (
+            lambda model: [*state_groups(model), {"params": [nn.Parameter(torch.zeros(2))]}],
+            "no parameters of the model",
+        ),
+        (
+            lambda model: [
+                {"params": [p], "lr": 1e-2 if name == "lstm.h0" else 1e-1, "weight_decay": 0.0}
+                if name in ("lstm.h0", "lstm.c0")
+                else {"params": [p]}
+                for name, p in model.named_parameters()
+            ],
+            "learn at different rates",
+        ),
+        (lambda model: [{"params": ["lstm.h0"]}], "Return a list of dicts"),
+        (lambda model: [{"params": "lstm.h0"}], "Return a list of dicts"),
+        (lambda model: [{"lr": 1e-2}], "Return a list of dicts"),
+        (lambda model: [], "Return a list of dicts"),
+        (lambda model: model, "Return a list of dicts"),
+        (lambda model: 1 / 0, "raised ZeroDivisionError"),
+        (1e-2, "A function of (model)"),
+    ],
     "half_after_50": [
         (0.5, "halves it at every step"),
         (0.99, "compounds"),
@@ -513,6 +783,9 @@ STUBS: dict[str, list[Any]] = {
     "orthogonal_gates": [lambda lstm: ..., lambda lstm: None, lambda lstm: lstm],
     "chrono": [lambda n, T: ..., lambda n, T: (..., ...), lambda n, T: None],
     "remember_gru": [lambda gru, bias: ..., lambda gru, bias: None, lambda gru, bias: gru],
+    "learned_start": [lambda *_: ..., lambda *_: (..., ...), lambda *_: None],
+    "noise_std": [lambda g: ..., lambda g: None],
+    "state_groups": [lambda model: ..., lambda model: [...], lambda model: None],
 }
 
 
@@ -564,7 +837,13 @@ def test_a_check_has_help_and_survives_any_answer(name):
         assert getattr(check, name)(answer).status in ("open", "wrong")
 
 
-@pytest.mark.parametrize("name", ["default_bound", "forget_like_keras", "from_tf1", "remember_gru"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "default_bound", "forget_like_keras", "from_tf1", "remember_gru",
+        "learned_start", "noise_std", "state_groups", "state_size",
+    ],
+)  # fmt: skip
 def test_a_readers_settings_do_not_matter(name):
     default = torch.get_default_dtype()
     try:
@@ -659,3 +938,44 @@ def test_orthogonal_gates_keep_the_length_of_a_gradient():
     v = torch.randn(16)
     for W in lstm.get_parameter("weight_hh_l0").detach().chunk(4):
         torch.testing.assert_close((W.T @ v).norm(), v.norm())
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+def test_the_size_of_a_state_is_that_of_the_final_one():
+    lstm = nn.LSTM(10, 20, num_layers=2, bidirectional=True, proj_size=5)
+    final = lstm(torch.zeros(3, 1, 10))[1]
+    assert check.state_size(sum(state.numel() for state in final))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_learned_start_by_hand_begins_where_the_drop_in_does(batch_first):
+    layer = tk.LSTM(3, 5, batch_first=batch_first, initial_state="learned")
+    nn.init.normal_(layer.h0)
+    nn.init.normal_(layer.c0)
+    x = torch.randn(4, 6, 3)
+    output = nn.LSTM.forward(layer, x, learned_start(layer.h0, layer.c0, x, batch_first))[0]
+    assert torch.equal(output, layer(x)[0])
+
+
+def test_noise_by_the_gradient_is_that_of_the_adaptive_state():
+    layer = tk.GRU(3, 5, initial_state=tk.AdaptiveState(scale=0.3))
+    x = torch.randn(4, 7, 3)
+    h0 = torch.zeros(1, 7, 5, requires_grad=True)
+    (gradients,) = torch.autograd.grad(nn.GRU.forward(layer, x, h0)[0].square().mean(), h0)
+    layer(x)[0].square().mean().backward()
+    torch.testing.assert_close(
+        layer.initial_state.spread(layer, "h0")[0, 0], noise_std(gradients[0])
+    )
+
+
+def test_a_step_of_adamw_without_gradients_shrinks_all_but_the_states():
+    model = nn.ModuleDict({"lstm": tk.LSTM(3, 4, initial_state="learned"), "h0": nn.Linear(4, 2)})
+    before = {}
+    for name, parameter in model.named_parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+        before[name] = parameter.detach().clone()
+    torch.optim.AdamW(state_groups(model), lr=1e-3, weight_decay=0.1).step()
+    for name, parameter in model.named_parameters():
+        kept = 1.0 if name in ("lstm.h0", "lstm.c0") else 1 - 1e-4
+        torch.testing.assert_close(parameter.detach(), kept * before[name])

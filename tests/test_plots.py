@@ -183,6 +183,33 @@ def test_differences_say_which_side_of_zero_their_interval_is_on(ax):
     assert [line.get_color() for line in intervals] == colors
     assert [label.get_text() for label in ax.get_yticklabels()] == ["up", "down", "none"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row on top
+    plots.differences(ax, table, "scheme", "loss", lower_is_better=True)
+    turned = [plots.COLORS[key] for key in ("explode", "critical", "bound")]
+    assert [line.get_color() for line in ax.lines[7:13:2]] == turned
+
+
+def test_a_strategy_has_one_colour_at_any_noise():
+    assert plots.color_of("learned") == plots.COLORS["learned"]
+    assert plots.color_of("noisy 0.3") == plots.COLORS["noisy"]
+    assert plots.color_of("noisy 1") != plots.color_of("noisy 0.3")
+    assert plots.color_of("learned+noisy 0.3") == plots.COLORS["learned+noisy"]
+
+
+def test_difference_curves_have_their_interval_around_them(ax):
+    rows = [
+        ("learned", 1, -1.0, -2.0, 0.5),
+        ("learned", 2, -0.5, -1.0, 0.0),
+        ("noisy 1", 1, 3, 2, 4),
+    ]
+    table = pd.DataFrame(rows, columns=["variant", "t", "difference", "low", "high"])
+    plots.difference_curves(ax, table, "t")
+    _, learned, noisy = ax.lines
+    assert learned.get_xydata().tolist() == [[1, -1], [2, -0.5]]
+    assert noisy.get_xydata().tolist() == [[1, 3]]
+    assert learned.get_color() == plots.COLORS["learned"]
+    band = ax.collections[0].get_paths()[0].vertices
+    assert {(x, y) for x, y in band.tolist()} >= {(1, -2), (1, 0.5), (2, -1), (2, 0)}
+    assert ax.get_xlabel() == "t"
 
 
 def test_annotated_heatmap_writes_each_number_in_its_cell(ax):

@@ -628,6 +628,29 @@ def test_a_learned_state_gets_its_true_gradient(plan, force):
             assert_close(moved.detach(), gradient, rtol=0, atol=1e-10)
 
 
+def test_a_learned_state_has_a_rate_of_its_own():
+    models = drop_in_models(drop_ins.GRU, ["learned", "learned", "learned", "zero"])
+    data = make_batches(4)
+    rates = [0.01, 0.02, 0.03, 0.04]
+    state_rates = [1.0, None, 0.0, 1.0]
+    replicas = Replicas(models, lr=rates, state_lr=state_rates)
+    for x, target in data:
+        replicas.step(x, target, cross_entropy)
+    found = zip(models, rates, state_rates, replicas.models(), strict=True)
+    for r, (alone, lr, state_lr, trained) in enumerate(found):
+        groups = learned_states.parameter_groups(
+            alone, state_lr=lr if state_lr is None else state_lr
+        )
+        optimizer = torch.optim.Adam(groups, lr=lr)
+        for x, target in data:
+            optimizer.zero_grad()
+            cross_entropy(alone(x[r]), target[r]).backward()
+            optimizer.step()
+        for name, value in alone.state_dict().items():
+            assert_close(trained.state_dict()[name], value, rtol=0, atol=1e-5)
+    assert replicas.models()[2].rnn.h0.abs().max() == 0  # type: ignore[operator]
+
+
 # Divergence
 
 
@@ -947,6 +970,8 @@ def no_graph(count=2):
         ({"lr": -1}, "lr must be a number of at least 0, but -1 was given"),
         ({"lr": [0.1, math.nan]}, "lr must be a number of at least 0, but nan was given"),
         ({"lr": "fast"}, "lr must be a number of at least 0, but 'fast' was given"),
+        ({"state_lr": -1}, "state_lr must be a number of at least 0, but -1 was given"),
+        ({"state_lr": [0.1]}, "state_lr must be one value, or one for each of 2 models"),
         ({"optimizer": "adamw"}, "optimizer must be one of 'sgd', 'adam', but 'adamw' was given"),
         ({"optimizer": ["sgd"]}, "optimizer must be one value, or one for each of 2 models"),
         ({"optimizer": None}, "optimizer must be one of 'sgd', 'adam', but None was given"),

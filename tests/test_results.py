@@ -30,6 +30,23 @@ def test_what_is_saved_is_loaded_with_its_settings(folder):
     assert {"python", "device"} <= set(table.attrs)
 
 
+def test_a_large_table_is_saved_compressed_with_fewer_digits(folder):
+    table = pd.DataFrame({"seed": range(500), "loss": [n / 7 for n in range(500)]})
+    path = results.save_results("trial", table, SETTINGS, digits=4, compress=True)
+    assert path == folder / "results" / "trial.csv.gz"
+    assert path.stat().st_size < len(table.to_csv()) / 3
+    first = path.read_bytes()
+    found = results.load_results("trial")
+    assert found.attrs["steps"] == 3
+    pd.testing.assert_frame_equal(found, table, check_exact=False, rtol=5e-4)
+    assert found["loss"][1] == 0.1429
+    results.save_results("trial", table, SETTINGS, digits=4, compress=True)
+    assert path.read_bytes() == first
+    path.write_bytes(first[:-1])
+    with pytest.raises(ValueError, match=r"^Data file results/trial\.csv\.gz is damaged"):
+        results.load_results("trial")
+
+
 def test_saving_again_replaces_and_keeps_all_other_files(folder):
     before = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     results.save_results("trial", TABLE, SETTINGS)

@@ -201,7 +201,7 @@ def test_the_architecture_is_what_one_stack_takes():
     lstm = Variant()
     same: list[dict[str, Any]] = [
         {"lr": 0.5},
-        {"initial_state": "learned"},
+        {"initial_state": "learned", "state_lr": 0.1},
         {"initializer": "orthogonal"},
         {"forget_bias": 1},
         {"optimizer": "sgd"},
@@ -237,6 +237,7 @@ def test_a_description_is_json():
         "forget_bias": 1.0,
         "optimizer": "RMSprop",
         "lr": 0.5,
+        "state_lr": None,
         "clipper": "Clipper(method='value', threshold=2.0)",
     }
     assert variant.model(TASK, 0).rnn.hidden_size == 4
@@ -293,6 +294,14 @@ def test_variants_are_made_from_what_they_differ_in_and_what_they_share():
         ({"forget_bias": 0.0, "cell": "rnn"}, "forget_bias must be None for a cell='rnn', but 0"),
         ({"optimizer": "adamw"}, "optimizer must be one of 'sgd', 'adam', but 'adamw' was given"),
         ({"lr": -1}, "lr must be a number of at least 0, but -1 was given"),
+        (
+            {"state_lr": -1, "initial_state": "learned"},
+            "state_lr must be a number of at least 0, but -1 was given",
+        ),
+        (
+            {"state_lr": 0.1, "initial_state": "noisy"},
+            "state_lr must be None for a state that is not learned, but 0.1 was given",
+        ),
         ({"lr": "fast"}, "lr must be a number of at least 0, but 'fast' was given"),
         ({"clipper": 1.0}, "clipper must be a Clipper or None, but 1.0 was given"),
         ({"clipper": "norm"}, "clipper must be a Clipper or None, but 'norm' was given"),

@@ -7,10 +7,14 @@ meant for it; anything else gets the numbers of what was handed in.
 from __future__ import annotations
 
 from . import (
+    buggy_listing,
     exploding_gradients,
     framework_defaults,
+    initial_states,
     memory_biases,
     start_here,
+    state_noise,
+    state_optimizers,
     tf1_weights,
     weight_initialization,
 )
@@ -32,6 +36,12 @@ class Checks:
     orthogonal_gates = staticmethod(weight_initialization.orthogonal_gates)
     chrono = staticmethod(memory_biases.chrono)
     remember_gru = staticmethod(memory_biases.remember_gru)
+
+    state_size = staticmethod(initial_states.state_size)
+    learned_start = staticmethod(initial_states.learned_start)
+    noise_std = staticmethod(state_noise.noise_std)
+    spot_the_bugs = staticmethod(buggy_listing.spot_the_bugs)
+    state_groups = staticmethod(state_optimizers.state_groups)
 
     rescale = staticmethod(exploding_gradients.rescale)
     hidden_growth = staticmethod(exploding_gradients.hidden_growth)

@@ -18,28 +18,58 @@ from .exploding import (
     solved_share,
     temporal_order_study,
 )
+from .first_steps import FIRST_STEPS, first_steps_study, window_task
+from .inferred import INFERRED, inferred_study
 from .pretraining import PRETRAINING, STARTS, pretraining_gain, pretraining_study
+from .runs import at_best_rate_of, gains, gains_by_time, melted, speed
+from .state_rates import STATE_RATES, STATE_TUNING, state_rates_study, state_tuning_study
+from .states import (
+    PERTURBED,
+    STATES,
+    STREAMS,
+    harm,
+    perturbed_study,
+    states_study,
+    streams_study,
+)
 from .studies import STUDIES, Study, run_studies
+from .trained_states import TRAINED_STATES, trained_network, trained_states_study
 from .weights import HORIZON, RATES, SCHEMES, at_best_rate, horizon_study, rates_study
 
 __all__ = [
+    "FIRST_STEPS",
     "HORIZON",
+    "INFERRED",
     "LYAPUNOV",
+    "PERTURBED",
     "PRESETS",
     "PRETRAINING",
     "RATES",
     "RECALL",
     "SCHEMES",
     "STARTS",
+    "STATES",
+    "STATE_RATES",
+    "STATE_TUNING",
+    "STREAMS",
     "STUDIES",
     "TEMPORAL_ORDER",
     "TEMPORAL_ORDER_VARIANTS",
+    "TRAINED_STATES",
     "Study",
     "at_best_rate",
+    "at_best_rate_of",
     "final_rows",
+    "first_steps_study",
+    "gains",
+    "gains_by_time",
+    "harm",
     "horizon_study",
+    "inferred_study",
     "lyapunov_study",
+    "melted",
     "paired_difference",
+    "perturbed_study",
     "preset_gradients",
     "pretraining_gain",
     "pretraining_study",
@@ -48,5 +78,13 @@ __all__ = [
     "recalled",
     "run_studies",
     "solved_share",
+    "speed",
+    "state_rates_study",
+    "state_tuning_study",
+    "states_study",
+    "streams_study",
     "temporal_order_study",
+    "trained_network",
+    "trained_states_study",
+    "window_task",
 ]

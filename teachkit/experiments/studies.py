@@ -13,16 +13,23 @@ from ..errors import check_choice
 from ..results import save_results
 from .defaults import RECALL, recall_study
 from .exploding import LYAPUNOV, TEMPORAL_ORDER, lyapunov_study, temporal_order_study
+from .first_steps import FIRST_STEPS, first_steps_study
+from .inferred import INFERRED, inferred_study
 from .pretraining import PRETRAINING, pretraining_study
+from .state_rates import STATE_RATES, STATE_TUNING, state_rates_study, state_tuning_study
+from .states import PERTURBED, STATES, STREAMS, perturbed_study, states_study, streams_study
+from .trained_states import TRAINED_STATES, trained_states_study
 from .weights import HORIZON, RATES, horizon_study, rates_study
 
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment and its settings, which are saved beside its table."""
+    """An experiment, its settings, which are saved beside its table, and how that is saved."""
 
     run: Callable[[], pd.DataFrame]
     settings: dict[str, Any]
+    digits: int = 6
+    compress: bool = False
 
 
 STUDIES: dict[str, Study] = {
@@ -30,6 +37,14 @@ STUDIES: dict[str, Study] = {
     "rates": Study(rates_study, RATES),
     "horizon": Study(horizon_study, HORIZON),
     "pretraining": Study(pretraining_study, PRETRAINING),
+    "first_steps": Study(first_steps_study, FIRST_STEPS, digits=4, compress=True),
+    "states": Study(states_study, STATES, digits=5, compress=True),
+    "streams": Study(streams_study, STREAMS),
+    "perturbed": Study(perturbed_study, PERTURBED),
+    "state_rates": Study(state_rates_study, STATE_RATES),
+    "state_tuning": Study(state_tuning_study, STATE_TUNING),
+    "inferred": Study(inferred_study, INFERRED),
+    "trained_states": Study(trained_states_study, TRAINED_STATES),
     "temporal_order": Study(temporal_order_study, TEMPORAL_ORDER),
     "lyapunov": Study(lambda: lyapunov_study(**LYAPUNOV), LYAPUNOV),
 }
@@ -45,6 +60,7 @@ def run_studies(names: Iterable[str] = ()) -> None:
         check_choice("name", name, STUDIES)
     for name in chosen:
         start = time.perf_counter()
-        table = STUDIES[name].run()
-        seconds = round(time.perf_counter() - start)
-        save_results(name, table, {**STUDIES[name].settings, "seconds": seconds})
+        study = STUDIES[name]
+        table = study.run()
+        settings = {**study.settings, "seconds": round(time.perf_counter() - start)}
+        save_results(name, table, settings, digits=study.digits, compress=study.compress)

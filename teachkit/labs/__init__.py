@@ -1,9 +1,19 @@
 """The labs: sliders over real networks. Each opens with `tk.labs.<name>(**settings)`."""
 
+from .first_steps import first_steps
 from .forget_bias import forget_bias
 from .fresh_from_the_box import fresh_from_the_box
 from .gradient_map import gradient_map
 from .signal import signal
 from .spectral_radius import spectral_radius
+from .trajectories import trajectories
 
-__all__ = ["forget_bias", "fresh_from_the_box", "gradient_map", "signal", "spectral_radius"]
+__all__ = [
+    "first_steps",
+    "forget_bias",
+    "fresh_from_the_box",
+    "gradient_map",
+    "signal",
+    "spectral_radius",
+    "trajectories",
+]

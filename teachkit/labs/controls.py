@@ -1,7 +1,7 @@
-"""The controls of a lab: a slider for a number, a drop-down list for a choice.
+"""The controls of a lab: a slider for a number, a drop-down list or a few stops for a choice.
 
 What a control offers can depend on the others. Such a limit is (low, high) for a slider and the
-options of a choice.
+options of a choice or of stops.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ class Slider:
     def put(self, widget: widgets.Widget, value: Any, limit: tuple[Any, ...] | None = None) -> None:
         """Show a value, and its limit, in the widget."""
         low, high = limit or (self.low, self.high)
+        widget.disabled = low == high
+        if widget.disabled:  # nothing to choose, and a slider on a page needs a range
+            low, high = self.low, self.high
         # Widen before narrowing: min may never pass max on the way.
         widget.min, widget.max = min(low, widget.min), max(high, widget.max)
         if self.read(widget) != value:
@@ -103,6 +106,7 @@ class Choice:
         """Show a value, and the options that are offered, in the widget."""
         options = _named(limit or self.options)
         if widget.options != options:
+            # Alone: with its place in the same message, a slider on the page keeps its old range.
             widget.options = options  # which chooses the first one
         widget.value = value
 
@@ -116,8 +120,37 @@ class Choice:
         )
 
 
+@dataclass(frozen=True)
+class Stops(Choice):
+    """One of a few values in a row, on a slider that stops at each of them.
+
+    Where a value is no longer offered, the one takes its place that stands nearest to it in
+    `options`; of two, the earlier.
+    """
+
+    def check(self, given: Any, limit: tuple[Any, ...] | None = None) -> Any:
+        """Return a valid value, 16 where 16.0 was given, or raise `ValueError`."""
+        offered = limit or self.options
+        return offered[offered.index(super().check(given, offered))]
+
+    def nearest(self, value: Any, limit: tuple[Any, ...]) -> Any:
+        """Return the value within the limit that stands nearest to this one."""
+        place = self.options.index
+        return min(limit, key=lambda offered: abs(place(offered) - place(value)))
+
+    def widget(self) -> widgets.Widget:
+        """Make the control; it moves with the mouse and with the arrow keys."""
+        # Not under hold_sync: given its values and its place at once, the page keeps the old range.
+        options = _named(self.options)
+        return _titled(
+            widgets.SelectionSlider(
+                description=self.label, options=options, value=self.value, **_control_style()
+            )
+        )
+
+
 def _named(options: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
-    """Return the options as the drop-down list of ipywidgets takes them and gives them back."""
+    """Return the options as a selection of ipywidgets takes them and gives them back."""
     return tuple((_option_name(option), option) for option in options)
 
 

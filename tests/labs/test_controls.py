@@ -1,15 +1,18 @@
 """Controls whose limits depend on other controls: what they offer, refuse, and move to."""
 
 import itertools
+import re
 from dataclasses import replace
 
+import ipywidgets as widgets
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import teachkit as tk
 from teachkit.labs.base import Lab
-from teachkit.labs.controls import Choice, Slider
+from teachkit.labs.controls import Choice, Slider, Stops
 
 FOODS = {"breakfast": ("egg", "toast"), "lunch": ("soup", "bread", "pie"), "tea": ("cake",)}
 DAYS = {"work": ("breakfast", "lunch"), "rest": ("breakfast", "lunch", "tea")}
@@ -169,3 +172,126 @@ def test_a_slider_is_read_without_the_rounding_of_the_browser():
     widget.observe(moved.append, "value")
     slider.put(widget, 18.95)
     assert moved == []  # nothing is sent back to a hand that is dragging
+
+
+# -- a slider over a few values -----------------------------------------------------------------
+
+LENGTH = Stops("length", "window length", 10, (5, 10, 12, 20))
+COUNT = Stops("count", "sequences", "all", (16, 128, "all"))
+WINDOWS, NAMES = (5, 10, 20), (12,)
+
+
+def windows():
+    """A lab of windows, of which names have one length only."""
+    return replace(
+        spec(),
+        name="windows",
+        controls=(Choice("task", "task", "sunspots", ("sunspots", "names")), LENGTH, COUNT),
+        limits=lambda s: {"length": NAMES if s["task"] == "names" else WINDOWS},
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "nearest"),
+    [
+        (10, WINDOWS, 10),
+        (12, WINDOWS, 10),  # 10 and 20 are as near in the row: the earlier
+        (5, NAMES, 12),
+        (20, NAMES, 12),
+        (5, (10, 20), 10),
+        (20, (5, 10), 10),
+    ],
+)
+def test_a_stop_moves_to_the_one_beside_it(value, limit, nearest):
+    assert LENGTH.nearest(value, limit) == nearest
+
+
+@given(
+    st.sampled_from(LENGTH.options),
+    st.lists(st.sampled_from(LENGTH.options), min_size=1, unique=True).map(sorted).map(tuple),
+)
+def test_the_nearest_stop_is_offered_and_none_is_nearer(value, limit):
+    found = LENGTH.nearest(value, limit)
+    assert found in limit
+    assert LENGTH.nearest(found, limit) == found
+    between = LENGTH.options[slice(*sorted(map(LENGTH.options.index, (value, found))))]
+    assert not set(limit) & set(between) - {value, found}
+    assert (found == value) == (value in limit)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [(128, 128), (128.0, 128), ("all", "all"), (np.int64(16), 16)]
+)
+def test_a_stop_is_kept_as_it_stands_in_the_row(given, kept):
+    found = COUNT.check(given)
+    assert found == kept
+    assert type(found) is type(kept)  # the settings line would say 128.0, or np.int64(16)
+
+
+@pytest.mark.parametrize("given", [17, "every", None, float("nan"), [16], -16])
+def test_what_is_no_stop_is_one_sentence(given):
+    said = f"count must be one of 16, 128, 'all', but {given!r} was given."
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        COUNT.check(given)
+
+
+def test_a_stop_outside_its_limit_names_what_is_offered():
+    with pytest.raises(ValueError, match=r"^length must be one of 12, but 10 was given\.$"):
+        LENGTH.check(10, NAMES)
+    with pytest.raises(ValueError, match=r"^length must be one of 5, 10, 20, but 12 was given\.$"):
+        Lab(windows(), {"length": 12})
+    assert Lab(windows(), {"length": 12, "task": "names"}).settings["length"] == 12
+
+
+def test_stops_are_a_live_slider_that_shows_their_values():
+    widget = COUNT.widget()
+    assert isinstance(widget, widgets.SelectionSlider)
+    assert widget.continuous_update  # dragging is live
+    assert widget.readout
+    assert not widget.disabled
+    assert widget.description == widget.tooltip == "sequences"
+    assert (widget.options, widget.value) == ((("16", 16), ("128", 128), ("all", "all")), "all")
+    widget.index = 1  # what the page sends
+    assert COUNT.read(widget) == 128
+
+
+def test_stops_follow_their_limit_and_come_back():
+    lab = Lab(windows(), {"length": 20})
+    lab._redraw = lambda: None  # type: ignore[method-assign]
+    assert lab.widget is not None
+    slider = lab.controls["length"]
+    assert (offered(lab, "length"), slider.value) == (WINDOWS, 20)
+    lab.controls["task"].value = "names"
+    assert (offered(lab, "length"), slider.value, lab.settings["length"]) == (NAMES, 12, 12)
+    lab.controls["task"].value = "sunspots"
+    assert (offered(lab, "length"), slider.value, lab.settings["length"]) == (WINDOWS, 10, 10)
+    lab.reset()
+    assert (offered(lab, "length"), slider.value, lab.settings["length"]) == (WINDOWS, 20, 20)
+    assert lab.error is None
+
+
+def test_the_page_gets_the_values_of_a_slider_before_its_place():
+    # In one message ipywidgets 8 keeps the old range, and shows the first value for ever.
+    sent = []
+    widget = LENGTH.widget()
+    widget.send_state = lambda key=None: sent.append(key)
+    LENGTH.put(widget, 12, NAMES)
+    LENGTH.put(widget, 10, WINDOWS)
+    last = len(sent) - 1 - sent[::-1].index("_options_labels")
+    assert "index" in sent[last:]
+
+
+def test_a_slider_with_one_value_left_is_switched_off_and_keeps_its_range():
+    lab = opened(meal="lunch", food="pie", grams=30)
+    lab.spec = replace(lab.spec, limits=lambda _: {"grams": (70, 70)})
+    grams = lab.controls["grams"]
+    assert not grams.disabled
+    lab.controls["meal"].value = "tea"
+    assert (grams.disabled, grams.value, lab.settings["grams"]) == (True, 70, 70)
+    assert (grams.min, grams.max) == (0, 500)  # a page draws no slider without a range
+    grams.value = 200  # whoever moves it all the same
+    assert (grams.value, lab.settings["grams"]) == (70, 70)
+    lab.spec = replace(lab.spec, limits=lambda _: {"grams": (100, 200)})
+    lab.controls["meal"].value = "lunch"
+    assert (grams.disabled, grams.value, grams.min, grams.max) == (False, 100, 100, 200)
+    assert lab.error is None

@@ -1,0 +1,454 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 Initial states
+#
+# **Should the initial state be zero, noisy, learned, adaptive or carried over?** People have argued about it since a blog post of 2016. Here the question goes to trial: seven kinds of start, four data sets, 16 seeds each.
+#
+# In this chapter:
+#
+# - what the frameworks do, what speaks against it, and **who gains from what**: many short sequences, few, one long text;
+# - what **noise** costs and what it buys, and how fast a network forgets its start;
+# - how to **learn, carry or infer** a state, and four ways to get it wrong.
+#
+# 40 minutes to read; under a minute to run on two CPU cores; no GPU needed.
+
+# %%
+import matplotlib.pyplot as plt
+import seaborn as sns
+import torch
+
+import teachkit as tk
+
+tk.seed_everything(0)
+tk.plots.use_style()
+# %% [markdown]
+# ## 1. The state before the first step
+#
+# A recurrent network computes its state from the last state and the input. Before the first step there is no last state. [People ask](https://stackoverflow.com/questions/49223976/) what the frameworks put there. All of them put zeros: PyTorch and Keras where no state is given,
+# TensorFlow 1 with `zero_state`, ONNX where `initial_h` is missing. To leave the state out and to pass zeros is the same, bit for bit:
+
+# %%
+lstm, x = torch.nn.LSTM(3, 8), torch.randn(5, 4, 3)  # 5 steps, 4 sequences, 3 features
+zeros = torch.zeros(1, 4, 8)
+output, _ = lstm(x)
+explicit, _ = lstm(x, (zeros, zeros))
+print("equal:", torch.equal(output, explicit))
+
+# %% [markdown]
+# What else could stand there? `tk.LSTM` is PyTorch's own layer with one more argument, `initial_state`:
+#
+# | strategy | in training | in evaluation |
+# |---|---|---|
+# | `"zero"` | 0 | 0 |
+# | `"noisy"` | noise, N(0, 0.3²), drawn anew for each sequence | 0 |
+# | `"learned"` | two more parameters, `h0` and `c0`, the same for all sequences | the same |
+# | `"learned+noisy"` | both | the learned state |
+# | `"adaptive"` | noise, larger for units whose start matters more to the error | 0 |
+# | `"carried"` | where the last batch ended | the same |
+#
+# **The case against zeros** is Silviu Pitis's (2016). Right after a start a network has seen little, so its losses are large, and so is their share of the gradient. If every start looks the same, the network fits just that start; the more starts the data have for their length, the worse.
+# His remedies are noise, or a start that is learned. What his experiment on one text (Penn Treebank) is said to show has been copied ever since: *non-zero starts speed up training and generalise better; learning the start is better than noise; noise on top of learning adds nothing*.
+# And: *many short sequences: learn the start; few long ones: add noise.*
+#
+# **Predict.** Which of these five statements will hold on other data? Note your five verdicts; section 11 compares.
+#
+# ### Exercise 1: how much is there to learn?
+#
+# *Two minutes.* How many numbers does a learned initial state add to `nn.LSTM(10, 20, num_layers=2, bidirectional=True, proj_size=5)`? (`proj_size` projects the output `h` to so many numbers.)
+
+# %% tags=["exercise", "state_size"]
+n = ...
+
+# %%
+tk.check.state_size(n)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>There is a state for each layer and each direction.</details>
+# <details><summary>Hint 2</summary>h0 is as wide as the output, c0 as wide as the memory cell.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# n = 4 * 5 + 4 * 20  # h0: proj_size, c0: hidden_size; 2 layers x 2 directions
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 2. The first steps
+#
+# Whatever a start does, it does first of all to the first steps. The lab shows an LSTM's loss by *time step since the start*, for zeros and for the strategy of your choice, both trained 300 updates from the same weights on the same batches.
+#
+# **Predict.** Monthly sunspots, windows of 10 months, forecast the next month at each step. At which steps will a learned start help: the first, the first three, all ten? And noise?
+
+# %%
+tk.labs.first_steps()
+
+# %% [markdown]
+# QQ lab description and moves
+
+# %% [markdown]
+# ## 3. Many sequences: four data sets
+#
+# **The experiment.** LSTMs on four tasks: spell first names letter by letter (4,131 names of up to 11 letters, 32 units), forecast sunspots (windows of 20 months, 16 units), name a handwritten digit from its 8 rows (1,438 images, 32 units), and spell Shakespeare in windows of 10 characters (64 units).
+# Adam, clipping at norm 1, three learning rates, 16 seeds; every variant has the same weights and batches as its rival with zeros. Held-out loss: nats per character, nats per image, or the mean squared error in units of the series' variance.
+# Below, the rate is the one at which *zeros* end best.
+#
+# **Predict.** Which strategies will reach a given loss in fewer updates than zeros: all of them, some, none?
+
+# %%
+states = tk.load_results("states")
+last = {task: f"at_{steps}" for task, _, _, steps in tk.experiments.STATES["cases"]}
+runs = tk.experiments.at_best_rate_of(states, last)
+speed = tk.experiments.speed(runs, ["task"])
+speed["difference"] = 100 * (speed["ratio"] - 1)
+speed[["low", "high"]] = 100 * (speed[["low", "high"]] - 1)
+figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.8), sharey=True)
+for ax, (task, rows) in zip(axes, speed.groupby("task", sort=False), strict=True):
+    tk.plots.differences(ax, rows, "variant", "updates, %", lower_is_better=True)
+    ax.set_title(task)
+figure.suptitle("updates to 90 % of the gain of zeros, against zeros, 95 % intervals", fontsize=11)
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ
+
+# %%
+figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.8), sharey=True)
+for ax, (task, own) in zip(axes, runs.groupby("task", sort=False), strict=True):
+    rows = tk.experiments.gains(own, last[task], ["task"])
+    tk.plots.differences(ax, rows, "variant", "loss", lower_is_better=True)
+    ax.set_title(task)
+figure.suptitle("held-out loss at the end, against zeros, 95 % intervals", fontsize=11)
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ
+
+# %% [markdown]
+# ## 4. Where in the sequence?
+#
+# **Predict.** It is said that noise lowers the loss of the first step. Does it?
+
+# %%
+shown = ["learned", "noisy 0.3", "noisy 1"]
+figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.0))
+for ax, task in zip(axes, ["names", "sunspots", "characters"], strict=True):
+    own = runs[(runs["task"] == task) & runs["variant"].isin(["zero", *shown])]
+    rows = tk.experiments.gains_by_time(own, ["task"])
+    tk.plots.difference_curves(ax, rows, "t")
+    ax.set(
+        title=task,
+        xlabel="time step since the start",
+        ylabel="loss against zeros" if task == "names" else "",
+    )
+axes[-1].legend()
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ
+
+# %% [markdown]
+# ## 5. Few sequences, short windows
+#
+# **Predict.** "With few sequences a learned start overfits their beginnings." From how many sequences on is it safe?
+
+# %%
+first = tk.load_results("first_steps").query("hidden_size == 32 and seq_len in [10, 12]")
+rows = tk.experiments.gains(
+    first[first["variant"].isin(["zero", "learned"])], "t_1", ["task", "sequences"]
+)
+figure, axes = plt.subplots(1, 3, figsize=(9.6, 2.4), sharey=True)
+for ax, (task, own) in zip(axes, rows.groupby("task", sort=False), strict=True):
+    own = own.replace({"sequences": {0: "all"}})
+    tk.plots.differences(ax, own, "sequences", "loss of step 1", lower_is_better=True)
+    ax.set_title(task)
+axes[0].set_ylabel("training sequences")
+figure.suptitle("learned start against zeros, at the first step, 95 % intervals", fontsize=11)
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ5
+
+# %% [markdown]
+# ## 6. One long text
+#
+# A long series is cut into windows for training (*truncated backpropagation through time*). Between two windows there is a choice: *reset* the state (zero, noisy, learned), or *carry* it on from the window before.
+#
+# **The experiment.** Shakespeare's tragedies as 32 parallel streams, windows of 5, 10 or 25 characters, 64 units, 600 updates, the better of two learning rates, 16 seeds. Two examinations on held-out text: *cold starts* (each window alone, from the network's own start; for carried from zero) and a *long run*
+# (5,000 characters in each of four streams, the state carried on by everyone).
+#
+# **Predict.** Who wins the long run, who wins the cold starts? And how does that change from windows of 5 to 25?
+
+# %%
+streams = tk.load_results("streams")
+figure, axes = plt.subplots(2, 3, figsize=(9.6, 4.2), sharey=True, sharex="row")
+for row, (column, title) in zip(
+    axes, {"long_run": "long run", "cold": "cold starts"}.items(), strict=True
+):
+    runs6 = streams.assign(task=streams["seq_len"].astype(str))
+    own = tk.experiments.at_best_rate_of(runs6, dict.fromkeys(["5", "10", "25"], column))
+    for ax, (seq_len, group) in zip(row, own.groupby("seq_len"), strict=True):
+        tk.plots.differences(
+            ax,
+            tk.experiments.gains(group, column, ["task"]),
+            "variant",
+            "loss",
+            lower_is_better=True,
+        )
+        ax.set_title(f"{title}, windows of {seq_len}")
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ6
+
+# %% [markdown]
+# **Train now.** Four seeds, 100 updates. Change the window (`Characters(10)`), the variants or the steps, and run it again.
+
+# %%
+starts = {name: {"initial_state": name} for name in ("zero", "noisy", "learned", "carried")}
+table = tk.compare(tk.Characters(10), starts, seeds=4, steps=100, stream=True, test_size=400)
+tk.paired_differences(table, "zero", metric="stream_loss").round(3)
+
+# %% [markdown]
+# ## 7. What noise buys, and how much of it
+#
+# **Predict.** Three networks, trained from zero, noisy and learned starts, are now started from a *wrong* state: N(0, 1) noise, or what another sequence left over because somebody forgot to reset. Which of them suffers least?
+
+# %%
+harm = tk.experiments.harm(tk.load_results("perturbed"))
+shown = ["zero", "noisy 0.3", "noisy 1", "learned"]
+palette = {name: tk.plots.color_of(name) for name in shown}
+figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.0))
+for ax, (task, own) in zip(axes, harm.groupby("task", sort=False), strict=True):
+    sns.pointplot(
+        own, x="perturbation", y="harm", hue="variant", hue_order=shown, palette=palette,
+        dodge=0.4, linestyle="none", markersize=5, err_kws={"linewidth": 1.6}, seed=0, ax=ax,
+    )  # fmt: skip
+    ax.set(title=task, xlabel="start disturbed by", ylabel="loss added" if task == "names" else "")
+    ax.legend(title=None)
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ7
+#
+# ### Exercise 2: adaptive noise
+#
+# *Four minutes.* H.-G. Zimmermann, C. Tietz and R. Grothmann (2012) let the size of the noise follow the error that is propagated back to the initial state. (It is one of their "12 tricks" for forecasting: the third, by two texts that quote it; the fourth, by another.) Here is one reading of it: each unit gets noise in proportion to the root mean square of its gradients $\partial E/\partial h_0$ over the batch,
+# and the largest unit gets 0.3. Without a gradient there is no noise.
+
+
+# %% tags=["exercise", "noise_std"]
+def noise_std(gradients):
+    """Return the std of the noise for each unit, (H,), from dE/dh0 of a batch, (B, H)."""
+    return ...
+
+
+# %%
+tk.check.noise_std(noise_std)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Gradients of different sequences have different signs. Square them before you take the mean over the batch, and take the root after it.</details>
+# <details><summary>Hint 2</summary>Divide by the largest unit's value. What if that is 0?</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def noise_std(gradients):
+#     rms = gradients.square().mean(0).sqrt()
+#     return torch.nan_to_num(0.3 * rms / rms.max())  # 0 where no gradient is
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 8. Where does the state go?
+#
+# A start can only matter while the network remembers it. How long is that?
+#
+# **Predict.** A tanh network with 64 units and spectral radius 0.9, without input: after how many steps is a tenth of the difference left that a noisy start made? And at a radius of 1.5?
+
+# %%
+tk.labs.trajectories(rho=0.9)
+
+# %% [markdown]
+# QQ8
+
+# %% [markdown]
+# ## 9. Learned states done wrong
+#
+# A learned start takes ten lines, and each of them has its trap. Most of these traps raise no error.
+#
+# ### Exercise 3: the size of the batch
+#
+# *Three minutes.* `h0` and `c0` are parameters of shape (1, 1, H) beside an `nn.LSTM` with one layer. Give it its states for a batch `x`, whose layout `batch_first` tells.
+
+
+# %% tags=["exercise", "learned_start"]
+def start(h0, c0, x, batch_first):
+    """Return the initial states for a batch x, from h0 and c0 of shape (1, 1, H)."""
+    return ...
+
+
+# %%
+tk.check.learned_start(start)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>x is (B, T, I) where batch_first is true, and (T, B, I) otherwise. The states are (1, B, H) in both cases.</details>
+# <details><summary>Hint 2</summary><code>h0.expand(1, B, -1)</code> repeats without a copy; <code>.contiguous()</code> makes one, which cuDNN wants. Never <code>.detach()</code>: then nothing is learned.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def start(h0, c0, x, batch_first):
+#     B = x.size(0) if batch_first else x.size(1)
+#     return h0.expand(1, B, -1).contiguous(), c0.expand(1, B, -1).contiguous()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: spot the bugs
+#
+# *Five minutes.* A layer that learns its start, and a loop that trains it on long series. `x` is (16, T, 3): 16 series side by side, cut into windows; `train` reads one window after the other, and `windows` belong to one pass. PyTorch runs it without complaint when windows have 16 steps. Three lines are wrong. Which?
+#
+# ```text
+#  1  class LearnedStart(nn.LSTM):
+#  2      def __init__(self, input_size, hidden_size):
+#  3          super().__init__(input_size, hidden_size, batch_first=True)
+#  4          self.h0 = nn.Parameter(torch.zeros(1, 1, hidden_size))
+#  5          self.c0 = nn.Parameter(torch.zeros(1, 1, hidden_size))
+#  6      def forward(self, x, state=None):
+#  7          if state is None:
+#  8              B = x.size(1)
+#  9              state = tuple(s.expand(-1, B, -1).contiguous() for s in (self.h0, self.c0))
+# 10          return super().forward(x, state)
+# 11  def train(lstm, head, optimizer, windows):
+# 12      state = (torch.zeros(1, 16, 32), torch.zeros(1, 16, 32))
+# 13      for x, target in windows:
+# 14          _, (h, c) = lstm(x, state)
+# 15          loss = (head(h[-1]) - target).square().mean()
+# 16          optimizer.zero_grad()
+# 17          loss.backward()
+# 18          optimizer.step()
+# 19          state = (c.detach(), h.detach())
+# ```
+
+# %% tags=["exercise", "spot_the_bugs"]
+lines = ...  # such as {1, 2, 3}
+
+# %%
+tk.check.spot_the_bugs(lines)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>Which of the lines 7 to 9 does <code>train</code> ever reach?</details>
+# <details><summary>Hint 2</summary>What does nn.LSTM return, (h, c) or (c, h)? And which dimension of x counts the series?</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# lines = {8, 12, 19}
+# ```
+#
+# Line 12 passes zeros, so the learned start is never used: its gradient stays None, and nothing says so. With `state = None` line 8 is reached, which takes the number of time steps for the number of series: no error when they are equal. And line 19 hands on (c, h) where PyTorch, Keras, Haiku and
+# Equinox say (h, c); TensorFlow 1 and Flax say (c, h).
+#
+# </details>
+
+# %% [markdown]
+# Three more traps that a popular class falls into, which subclasses `nn.LSTM` and adds two parameters: `reset_parameters()`, called later, loops over *all* parameters and overwrites the learned start with U(±1/√H); with `proj_size` the shape of `h0` is wrong; and a `PackedSequence` has no `.size`. `tk.LSTM` knows all of them.
+#
+# Weight decay pulls a learned start towards zero, too. Mamba-2 exempts its own. That costs nothing, but nor did decay do harm where we tried it: see exercise 5.
+#
+# ### Exercise 5: its own learning rate
+#
+# *Four minutes.* A model somewhere holds a `tk.LSTM(..., initial_state="learned")`. Give `torch.optim.AdamW(groups(model), lr=1e-3, weight_decay=0.1)` parameter groups in which `h0` and `c0` learn ten times as fast and without weight decay. (Other parameters may have h0 or c0 in their names as well.)
+
+
+# %% tags=["exercise", "state_groups"]
+def groups(model):
+    """Return parameter groups for torch.optim.AdamW."""
+    return ...
+
+
+# %%
+tk.check.state_groups(groups)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>A group is a dict: {"params": [...], "lr": ..., "weight_decay": ...}; what it leaves out comes from the optimiser.</details>
+# <details><summary>Hint 2</summary>Names look like "encoder.rnn.h0": look at what stands after the last dot.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def groups(model):
+#     states, rest = [], []
+#     for name, parameter in model.named_parameters():
+#         is_state = name.split(".")[-1] in ("h0", "c0")
+#         (states if is_state else rest).append(parameter)
+#     return [{"params": rest}, {"params": states, "lr": 1e-2, "weight_decay": 0.0}]
+# ```
+#
+# `return tk.parameter_groups(model, state_lr=1e-2)` does the same.
+#
+# </details>
+
+# %% [markdown]
+# ## 10. Modern relatives
+#
+# **State tuning.** RWKV, a recurrent language model, is adapted to a new task by training nothing but its initial state, at learning rates from 1 down to 0.01 ("very high", its authors note); Mamba-2 has learnable initial states as an option, zeros by default.
+#
+# **The experiment.** LSTMs with 64 units learned Shakespeare's words (chapter 02). Their weights now stay as they are; `h0` and `c0`, 128 numbers, learn first names for 300 updates. 16 seeds.
+#
+# **Predict.** Which learning rate does it take: 0.001, 0.01, 0.1 or 1? And how near does it come to training all weights?
+
+# %%
+tuning = tk.load_results("state_tuning")
+before, after = tuning["at_0"].mean(), tuning.groupby(["size", "state_lr"])["at_300"].mean()
+print(f"before tuning: {before:.3f} nats per letter; after 300 updates:")
+after.unstack().round(3)
+
+# %% [markdown]
+# QQ10a
+#
+# **A state that is inferred.** One learned start for all sequences cannot know where in the cycle a series stands. N. Mohajerin and S. Waslander (2017) let a small network *infer* the state from what came before. `tk.InferredState` is such a network. Its rival is the oldest trick, the *warm-up*: let the network read the past, and do not judge what it says meanwhile.
+#
+# **Predict.** Forecasts over windows of 20 steps; the 20 values before are known. Which start wins at step 1? And at step 20?
+
+# %%
+inferred = tk.load_results("inferred")
+judged = dict.fromkeys(["sunspots", "seattle temperatures"], "loss")
+own = tk.experiments.at_best_rate_of(inferred, judged)
+figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.0))
+for ax, (task, runs10) in zip(axes, own.groupby("task", sort=False), strict=True):
+    long = tk.experiments.melted(runs10, "t_", "t")
+    tk.plots.curves_with_intervals(ax, long, "loss", tk.experiments.INFERRED["starts"], x="t")
+    ax.set(title=task, xlabel="time step since the start", ylabel="held-out loss", yscale="log")
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# QQ10b
+
+# %% [markdown]
+# ## 11. What two pages say, and what holds
+#
+# QQ11
+
+# %% [markdown]
+# ## Recipe
+#
+# QQR
+
+# %% [markdown]
+# ## What you saw
+#
+# QQW

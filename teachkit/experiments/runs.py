@@ -1,0 +1,119 @@
+"""Tables with a row a run: what `compare` measured, in columns, and back to a row a number.
+
+Columns `at_0`, `at_25`, ... hold the held-out loss after so many updates, `t_1`, `t_2`, ... the
+held-out loss by time step since the reset, after the last update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..statistics import loss_by_time, select, steps_ratio, t_interval, threshold_between
+
+
+def as_runs(table: pd.DataFrame, **labels: Any) -> pd.DataFrame:
+    """Put a table of `compare` into a row a run, below columns with these labels."""
+    steps = sorted(table["step"].unique())
+    columns = {f"at_{step}": select(table, "test_loss", step).T.stack() for step in steps}
+    wide = pd.DataFrame(columns)
+    if table["metric"].str.startswith("test_loss@").any():
+        by_time = loss_by_time(table).pivot(index=["variant", "seed"], columns="t", values="value")
+        wide = wide.join(by_time.add_prefix("t_"))
+    wide = wide.reindex(table["variant"].unique(), level="variant").reset_index()
+    for place, (name, value) in enumerate(labels.items()):
+        wide.insert(place, name, value)
+    return wide
+
+
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of `as_runs` below each other, their numbered columns in order."""
+    found = pd.concat(tables, ignore_index=True)
+
+    def place(column: Any) -> tuple[int, int]:
+        prefix, _, number = column.rpartition("_")
+        return (("at", "t").index(prefix), int(number)) if prefix in ("at", "t") else (-1, 0)
+
+    return found[sorted(found.columns, key=place)]
+
+
+def melted(runs: pd.DataFrame, prefix: str, x: str) -> pd.DataFrame:
+    """Return a row a number: the other columns, `x` (from "at_25" the 25) and loss.
+
+    prefix: "at_" or "t_". Rows without a number, of shorter sequences, are left out.
+    """
+    columns = [name for name in runs.columns if name.startswith(prefix)]
+    others = [name for name in runs.columns if not name.startswith(("at_", "t_"))]
+    long = runs.melt(others, columns, x, "loss").dropna(subset="loss")
+    return long.assign(**{x: long[x].str.removeprefix(prefix).astype(int)})
+
+
+def gains(
+    runs: pd.DataFrame, column: str, by: list[str], *, baseline: str = "zero"
+) -> pd.DataFrame:
+    """Compare every variant with `baseline` in one column, seed by seed.
+
+    Returns a row for each group of `by` and variant: pairs (seeds of which neither diverged), mean,
+    difference (variant minus baseline: negative is better for a loss), and low and high of its
+    95 % t interval; no row where there is no pair. Nothing is corrected for many comparisons.
+    """
+    rows = []
+    for key, group in runs.groupby(by, sort=False):
+        wide = group.pivot(index="seed", columns="variant", values=column)
+        for variant in [name for name in group["variant"].unique() if name != baseline]:
+            pair = wide[[variant, baseline]].dropna()
+            if pair.empty:  # such as a time step that these sequences do not have
+                continue
+            difference = (pair[variant] - pair[baseline]).to_numpy()
+            found = (pair[variant].mean(), difference.mean(), *t_interval(difference))
+            rows.append((*key, variant, len(pair), *found))
+    return pd.DataFrame(
+        rows, columns=[*by, "variant", "pairs", "mean", "difference", "low", "high"]
+    )
+
+
+def gains_by_time(runs: pd.DataFrame, by: list[str], *, baseline: str = "zero") -> pd.DataFrame:
+    """Compare every variant with `baseline` at each time step since the reset.
+
+    Returns the columns of `gains` and t, counted from 1.
+    """
+    steps = [name for name in runs.columns if name.startswith("t_")]
+    tables = [gains(runs, step, by, baseline=baseline).assign(t=int(step[2:])) for step in steps]
+    return pd.concat(tables, ignore_index=True)
+
+
+def at_best_rate_of(
+    runs: pd.DataFrame, columns: Mapping[str, str], *, variant: str = "zero"
+) -> pd.DataFrame:
+    """Return the runs at the learning rate at which `variant` ends best, task by task.
+
+    columns: of the loss by which each task is judged, {task: column}. A rate at which a run of
+    `variant` diverged is not the best.
+    """
+    chosen = []
+    for task, group in runs.groupby("task", sort=False):
+        own = group[group["variant"] == variant]
+        means = own.groupby("lr")[columns[str(task)]].agg(lambda losses: losses.mean(skipna=False))
+        chosen.append(group[group["lr"] == means.idxmin()])
+    return pd.concat(chosen, ignore_index=True)
+
+
+def speed(
+    runs: pd.DataFrame, by: list[str], *, baseline: str = "zero", share: float = 0.9
+) -> pd.DataFrame:
+    """Compare how many updates the variants take to `share` of the gain of `baseline`.
+
+    Returns a row for each group of `by` and variant: those of `statistics.steps_ratio`, where a
+    ratio of 0.9 is a tenth fewer updates.
+    """
+    tables = []
+    for key, group in runs.groupby(by, sort=False):
+        table = melted(group, "at_", "step").rename(columns={"loss": "value"})
+        table = table.assign(metric="test_loss").sort_values(["step", "seed"], kind="stable")
+        threshold = threshold_between(table, baseline, share)
+        found = steps_ratio(table, baseline, threshold)
+        labels: dict[str, Any] = dict(zip(by, key, strict=True))
+        tables.append(found.assign(**labels)[[*by, *found.columns]])
+    return pd.concat(tables, ignore_index=True)
