@@ -91,7 +91,7 @@ print(f"without a state and with zeros, the outputs are equal bit for bit: {same
 #
 # PyTorch, Keras, Haiku and Equinox expect the pair as `(h, c)`, TensorFlow 1 and Flax as `(c, h)`. Both have the same shape, so the wrong order raises no error.
 #
-# Whether zero is a good choice is the question of chapter 03 (coming).
+# Whether zero is a good choice is the question of chapter 03.
 
 # %% [markdown]
 # ## 3. Six frameworks side by side

@@ -449,4 +449,4 @@ tk.experiments.pretraining_gain(pretraining).round(3)
 # Q. Le, N. Jaitly, G. Hinton, [A simple way to initialize recurrent networks of rectified linear units](https://arxiv.org/abs/1504.00941), 2015 (identity). C. Tallec, Y. Ollivier, [Can recurrent neural networks warp time?](https://arxiv.org/abs/1804.11188), ICLR 2018 (chrono).
 # R. Jozefowicz, W. Zaremba, I. Sutskever, An empirical exploration of recurrent network architectures, ICML 2015 (forget bias). R. Pascanu, T. Mikolov, Y. Bengio, [On the difficulty of training recurrent neural networks](https://proceedings.mlr.press/v28/pascanu13.html), ICML 2013 (sparse).
 #
-# Previous: [01 Framework defaults](01_framework_defaults.ipynb) · Next: [04 Exploding gradients](04_exploding_gradients.ipynb)
+# Previous: [01 Framework defaults](01_framework_defaults.ipynb) · Next: [03 Initial states](03_initial_states.ipynb)

@@ -21,6 +21,7 @@
 
 # %%
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 import torch
 
@@ -88,50 +89,89 @@ tk.check.state_size(n)
 # **Predict.** Monthly sunspots, windows of 10 months, forecast the next month at each step. At which steps will a learned start help: the first, the first three, all ten? And noise?
 
 # %%
-tk.labs.first_steps()
+tk.labs.first_steps(task="sunspots", strategy="learned")
 
 # %% [markdown]
-# QQ lab description and moves
+# Left: the held-out loss by time step, means of 16 seeds. Middle: the difference to zeros, seed by seed, with its 95 % interval; below 0 is better. Right: the whole window's loss while training. The thin lines are one seed's pair, which `seed` chooses. All this was computed beforehand; **Train now** repeats it with 16 fresh seeds.
+#
+# The learned start gains 0.05 at step 1, a quarter of that step's loss, loses 0.004 again at step 2, and changes hardly anything from step 3 on: by then the network has seen enough. Over the whole window 0.005 is left of the gain.
+#
+# **Move**, one at a time, and *Reset* in between:
+#
+# 1. `strategy`: noisy, and drag `noise std` from 0.1 to 1. At 0.3 the first step gets no better; at 1 it gets worse, by 0.03, and so does every step after it.
+# 2. `window length`: 5, 10, 20. The *shorter* the window, the *less* the learned start gains: 0.007 at step 1 in windows of 5, 0.14 in windows of 20. In a short window the first step is a larger share of the loss, so a network that starts at zero learns to cope with it sooner.
+# 3. `task`: names, `sequences`: 16. Now the learned start is *worse* at step 1, by 0.56 nats, and the right panel shows why: these networks learn 16 names by heart. Then `strategy`: noisy, `noise std`: 1. Noise helps here, and a lot (section 5).
+# 4. Press **Train now**. Do 16 other seeds agree?
 
 # %% [markdown]
 # ## 3. Many sequences: four data sets
 #
 # **The experiment.** LSTMs on four tasks: spell first names letter by letter (4,131 names of up to 11 letters, 32 units), forecast sunspots (windows of 20 months, 16 units), name a handwritten digit from its 8 rows (1,438 images, 32 units), and spell Shakespeare in windows of 10 characters (64 units).
-# Adam, clipping at norm 1, three learning rates, 16 seeds; every variant has the same weights and batches as its rival with zeros. Held-out loss: nats per character, nats per image, or the mean squared error in units of the series' variance.
-# Below, the rate is the one at which *zeros* end best.
+# Adam, clipping at norm 1, four learning rates, 400 to 1,500 updates, 16 seeds; every variant has the same weights and batches as its rival with zeros. The loss is held out: nats per letter or per image, or the mean squared error in units of the series' variance.
 #
-# **Predict.** Which strategies will reach a given loss in fewer updates than zeros: all of them, some, none?
+# **Predict.** A learned start, and noise: will they end better than zeros at all four learning rates, at some, at none?
 
 # %%
 states = tk.load_results("states")
 last = {task: f"at_{steps}" for task, _, _, steps in tk.experiments.STATES["cases"]}
-runs = tk.experiments.at_best_rate_of(states, last)
-speed = tk.experiments.speed(runs, ["task"])
-speed["difference"] = 100 * (speed["ratio"] - 1)
-speed[["low", "high"]] = 100 * (speed[["low", "high"]] - 1)
-figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.8), sharey=True)
-for ax, (task, rows) in zip(axes, speed.groupby("task", sort=False), strict=True):
-    tk.plots.differences(ax, rows, "variant", "updates, %", lower_is_better=True)
-    ax.set_title(task)
-figure.suptitle("updates to 90 % of the gain of zeros, against zeros, 95 % intervals", fontsize=11)
-figure.tight_layout()
+shown = ["learned", "noisy 0.3", "noisy 1"]
+figure, axes = plt.subplots(1, 4, figsize=(9.6, 3.1))
+for ax, (task, own) in zip(axes, states.groupby("task", sort=False), strict=True):
+    own = own[own["variant"].isin(["zero", *shown])]
+    tk.plots.difference_curves(ax, tk.experiments.gains(own, last[task], ["lr"]), "lr")
+    ax.set(xscale="log", title=task, xlabel="learning rate")
+axes[0].set_ylabel("loss at the end, against zeros")
+figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, loc="upper center")
+figure.tight_layout(rect=(0, 0, 1, 0.93))
 plt.show()
 
+# %%
+zeros = states[states["variant"] == "zero"].groupby("task", sort=False)
+pd.DataFrame({task: own.groupby("lr")[last[task]].mean() for task, own in zeros}).T.round(3)
+
 # %% [markdown]
-# QQ
+# Below 0 is better than zeros; bands are 95 % intervals. The table has the losses of zeros themselves, by learning rate.
+#
+# The answer depends on the learning rate, and turns around with it. At 0.001, Adam's usual rate, a learned start gains a tenth of the loss on sunspots (0.015 of 0.153), and noise helps a little on digits and Shakespeare. At the rate that suits zeros best (0.01 for names and sunspots, 0.03 for digits and Shakespeare) nothing is left of that:
 
 # %%
-figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.8), sharey=True)
+runs = tk.experiments.at_best_rate_of(states, last)
+figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), sharey=True)
 for ax, (task, own) in zip(axes, runs.groupby("task", sort=False), strict=True):
     rows = tk.experiments.gains(own, last[task], ["task"])
     tk.plots.differences(ax, rows, "variant", "loss", lower_is_better=True)
     ax.set_title(task)
-figure.suptitle("held-out loss at the end, against zeros, 95 % intervals", fontsize=11)
+figure.suptitle("loss at the end, against zeros, at the best rate of zeros", fontsize=11)
 figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# QQ
+# Of these 24 comparisons *none* ends better than zeros, by its 95 % interval; nine end worse, and noise is in eight of them. A better rate than 0.001, in contrast, is worth 0.17 nats on names, 0.39 on Shakespeare and 0.57 on digits. (Zeros choose the rate here. With every strategy at its own best rate none would win either.)
+#
+# **Verdict on "non-zero starts generalise better":** does not hold on these four tasks, once the learning rate suits zeros. At rates that are too small a learned start can gain a lot (sunspots), or nothing (names).
+#
+# **And speed?** Each run is measured by the updates it takes to 90 % of the gain that zeros make in all:
+
+# %%
+speed = tk.experiments.speed(runs, ["task"])
+speed["difference"] = 100 * (speed["ratio"] - 1)
+speed[["low", "high"]] = 100 * (speed[["low", "high"]] - 1)
+figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), sharey=True)
+for ax, (task, rows) in zip(axes, speed.groupby("task", sort=False), strict=True):
+    tk.plots.differences(ax, rows, "variant", "updates, %", lower_is_better=True)
+    ax.set_title(task)
+figure.suptitle(
+    "updates to 90 % of the gain, against zeros, at the best rate of zeros", fontsize=11
+)
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# At the best rate a learned start saves 2 % of the updates on names; elsewhere its interval holds 0. Noise of 1 costs 16 % on names and 33 % on Shakespeare. At a rate of 0.001 the learned start saved more: 3 % on names, 5 % on sunspots, 4 % on Shakespeare, nothing on digits; and noise of 1 cost 10 % on names, and saved 5 % on Shakespeare.
+#
+# **Verdict on "non-zero starts speed up training":** for a *learned* start it holds at small learning rates, by 3 to 5 % on three of four tasks; for noise it depends on the data and on the rate.
+# **On "a learned start is better than noise":** holds on sunspots, up to a rate of 0.01. On digits up to 0.01 and on Shakespeare up to 0.003 noise of 0.3 ends *ahead* of it, and on names the two cannot be told apart.
+# **On "noise on top of a learned start adds nothing":** holds at the best rates, where it never helps and does harm on sunspots and Shakespeare; at 0.001 and 0.003 it did help on digits and Shakespeare.
 
 # %% [markdown]
 # ## 4. Where in the sequence?
@@ -139,23 +179,26 @@ plt.show()
 # **Predict.** It is said that noise lowers the loss of the first step. Does it?
 
 # %%
-shown = ["learned", "noisy 0.3", "noisy 1"]
-figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.0))
-for ax, task in zip(axes, ["names", "sunspots", "characters"], strict=True):
-    own = runs[(runs["task"] == task) & runs["variant"].isin(["zero", *shown])]
-    rows = tk.experiments.gains_by_time(own, ["task"])
-    tk.plots.difference_curves(ax, rows, "t")
-    ax.set(
-        title=task,
-        xlabel="time step since the start",
-        ylabel="loss against zeros" if task == "names" else "",
-    )
-axes[-1].legend()
-figure.tight_layout()
+slow = states[states["lr"] == 0.001]
+figure, axes = plt.subplots(2, 3, figsize=(9.6, 4.6), sharex="col")
+for row, (name, table) in zip(axes, {"rate 0.001": slow, "best rate": runs}.items(), strict=True):
+    for ax, task in zip(row, ["names", "sunspots", "characters"], strict=True):
+        own = table[(table["task"] == task) & table["variant"].isin(["zero", *shown])]
+        rows = tk.experiments.gains_by_time(own, ["task"])
+        tk.plots.difference_curves(ax, rows[rows["t"] <= 8], "t")
+        ax.set(title=f"{task}, {name}", xlabel="")
+    row[0].set_ylabel("loss against zeros")
+figure.supxlabel("time step since the start", fontsize=10)
+figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3, loc="upper center")
+figure.tight_layout(rect=(0, 0, 1, 0.95))
 plt.show()
 
 # %% [markdown]
-# QQ
+# At the small rate a learned start gains at step 1: 0.24 on sunspots, 0.06 nats on Shakespeare, 0.007 on names, and little after it. At the best rates zeros have caught up: no gain at step 1 is left, and on Shakespeare the learned start is 0.03 *behind* there. A likely reason: what a better start tells the first step, the weights and biases can tell it as well, given time or a larger rate.
+#
+# Noise of 1 lowers the first step's loss at the small rate by 0.02 on sunspots and 0.03 on Shakespeare, and raises it on names. At the best rates it raises it on all three, and so does noise of 0.3.
+#
+# **Verdict on "noise lowers the loss of the first step":** at the best rates the opposite holds, on all three tasks; at a rate that is too small it holds on two of them.
 
 # %% [markdown]
 # ## 5. Few sequences, short windows
@@ -178,7 +221,30 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# QQ5
+# With 16 sequences the learned start is worse at step 1, on all three: by 0.61 nats on Shakespeare, by 0.56 on the names. With 128 it has turned to a gain on two of three; with 1,024 on all. A start of 64 numbers (32 for `h0`, 32 for `c0`) is learned from as many examples as there are sequences, however long they are: `tk.reset_ratio(lengths, model)` counts them for your data.
+#
+# **Verdict on "few sequences: a learned start overfits their beginnings":** holds, at 16 sequences.
+#
+# And noise? The same data, over the whole sequence, at the best of the seven moments at which each run was measured (as early stopping would):
+
+# %%
+best = first.assign(best=first.filter(like="at_").min(axis=1))
+rows = tk.experiments.gains(
+    best[best["variant"].isin(["zero", "learned", "noisy 0.3", "noisy 1"])],
+    "best",
+    ["task", "sequences"],
+)
+rows["result"] = [
+    f"{d:+.3f} ({low:+.3f}, {high:+.3f})"
+    for d, low, high in rows[["difference", "low", "high"]].to_numpy()
+]
+rows.pivot(index=["task", "sequences"], columns="variant", values="result").rename(index={0: "all"})
+
+# %% [markdown]
+# (Differences to zeros with their 95 % intervals.) Where texts are few, noise of 1 helps: by 0.06 nats with 16 windows of Shakespeare, by 0.07 with 128; by 0.02 with 128 names. With all names it does harm, by 0.02, and on sunspots it never helps. Without stopping early its gain on 16 names is 0.39 nats, because these networks have long been
+# overfitting. So noise is a *regulariser*, of the kind that helps where there is something to memorise.
+#
+# **Verdict on "few sequences: add noise":** holds for the texts, as a regulariser; does not hold for the sunspots.
 
 # %% [markdown]
 # ## 6. One long text
@@ -242,7 +308,13 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# QQ7
+# N(0, 1) noise on the start costs a network that was trained from zeros 0.15 nats on the names, one trained with noise of 0.3 less than half of that, one trained with noise of 1 less than a tenth; on sunspots and Shakespeare the order is the same. A learned start gives no such protection. A state left over from another name costs
+# 1.4 nats after training from zeros, 0.5 with noise of 1. (On sunspots a left-over state is even *better* than zero for the networks that were trained with noise: any state of a running network fits better than none.)
+#
+# **Verdict on "noise makes a network insensitive to its start" (Zimmermann, Tietz and Grothmann's purpose):** holds, on all three.
+#
+# **How to choose the mean and the standard deviation?** The mean: learn it; that is `"learned+noisy"`. The standard deviation: as large as the disturbance that you expect, no larger. At 0.3 the price was small everywhere in section 3; at 1 it was 0.02 to 0.04 nats on texts at their best rate (QQ), for a protection that you may not need.
+# The third way is a rule:
 #
 # ### Exercise 2: adaptive noise
 #
@@ -283,7 +355,18 @@ tk.check.noise_std(noise_std)
 tk.labs.trajectories(rho=0.9)
 
 # %% [markdown]
-# QQ8
+# Left: where the state goes, in the plane of its two main directions: from zero, from a learned start where there is one, and from eight noisy ones. Right: how much is left of the difference to the path from zero; dashed is $\rho^t$, the promise of the eigenvalues.
+#
+# **Move**, one at a time, and *Reset* in between:
+#
+# 1. Drag `rho`. At 0.9 a tenth of the difference is left after 12 to 22 steps, at 0.7 after 5 to 7. At 1 it lingers; from 1.2 on the start is never forgotten: every start leads somewhere else.
+# 2. `rho = 1.2`, and switch `input` on. A tenth is left after 4 to 14 steps: an input drives all paths together. At 1.5 it takes 7 to 34. (These numbers are from twenty random networks with 64 units.)
+# 3. `network`: trained on sunspots, `input` on. This network was trained with a learned start (blue). Nine tenths of any difference are gone within 4 or 5 steps, with all 16 seeds, also where `rho` is above 1.
+# 4. `network`: counterexample. It is that of chapter 04: from zero the gradient dies, near (0, 1/2) it doubles at every step. So does any difference between two starts there: 2.7 million times after 40 steps.
+#
+# This is why starts matter so little in sections 3 and 4: what a network forgets within five steps cannot help it later. (Forgetting the start is what reservoir computing calls the *echo state property*. A radius below 1 is not sufficient for it, and with input one above 1 does not rule it out.)
+#
+# And it is why the start can matter for the gradient: chapter 04 has a network whose gradient explodes from one initial state and vanishes from another.
 
 # %% [markdown]
 # ## 9. Learned states done wrong
@@ -446,7 +529,92 @@ plt.show()
 # %% [markdown]
 # ## Recipe
 #
-# QQR
+# **PyTorch, drop-in.** `tk.LSTM(input_size, hidden_size, batch_first=True, initial_state="learned")` in place of `torch.nn.LSTM(...)`, and `torch.optim.AdamW(tk.parameter_groups(model), ...)`. Everything else stays; plain weights load.
+#
+# **PyTorch, by hand.** A learned start:
+#
+# ```python
+# class LearnedStart(torch.nn.Module):
+#     def __init__(self, input_size, hidden_size, num_layers=1):
+#         super().__init__()
+#         self.lstm = torch.nn.LSTM(input_size, hidden_size, num_layers, batch_first=True)
+#         self.h0 = torch.nn.Parameter(torch.zeros(num_layers, 1, hidden_size))
+#         self.c0 = torch.nn.Parameter(torch.zeros(num_layers, 1, hidden_size))
+#
+#     def forward(self, x, state=None):  # x (B, T, input_size)
+#         if state is None:
+#             h0 = self.h0.expand(-1, x.size(0), -1).contiguous()  # cuDNN wants it contiguous
+#             c0 = self.c0.expand(-1, x.size(0), -1).contiguous()
+#             state = (h0, c0)
+#         return self.lstm(x, state)
+# ```
+#
+# Its optimiser, which spares the states weight decay:
+#
+# ```python
+# states = [model.h0, model.c0]
+# rest = [p for name, p in model.named_parameters() if name not in ("h0", "c0")]
+# optimizer = torch.optim.AdamW(
+#     [{"params": rest}, {"params": states, "weight_decay": 0.0}], lr=1e-3, weight_decay=0.1
+# )
+# ```
+#
+# A noisy start, in training only (one direction, no `proj_size`):
+#
+# ```python
+# def noisy_start(lstm, x, std=0.3):  # x (B, T, input_size)
+#     if not lstm.training:
+#         return None
+#     noise = std * torch.randn(2, lstm.num_layers, x.size(0), lstm.hidden_size, device=x.device)
+#     return noise[0], noise[1]  # h0, c0
+#
+#
+# output, state = lstm(x, noisy_start(lstm, x))
+# ```
+#
+# Truncated backpropagation with a carried state; `begins` (B,) is true where a new document begins in that row of the batch:
+#
+# ```python
+# state = None
+# for x, target, begins in windows:  # x (B, T, input_size)
+#     if state is not None:
+#         state = tuple(torch.where(begins[:, None], 0.0, s.detach()) for s in state)
+#     output, state = lstm(x, state)
+#     loss = loss_function(head(output), target)
+#     optimizer.zero_grad()
+#     loss.backward()
+#     optimizer.step()
+# ```
+#
+# **Keras.** A learned start; `initial_state` takes `[h, c]`. (Carried: `keras.layers.LSTM(hidden_size, stateful=True)`, and `layer.reset_state()` before another series.)
+#
+# ```python
+# import keras
+#
+#
+# class LearnedStart(keras.layers.Layer):
+#     def __init__(self, units, **options):
+#         super().__init__(**options)
+#         self.units = units
+#
+#     def build(self, input_shape):
+#         self.h0 = self.add_weight(shape=(1, self.units), initializer="zeros", name="h0")
+#         self.c0 = self.add_weight(shape=(1, self.units), initializer="zeros", name="c0")
+#
+#     def call(self, x):
+#         column = keras.ops.zeros_like(x[:, 0, :1])  # (B, 1): repeats the row for each sequence
+#         return [self.h0 + column, self.c0 + column]
+#
+#
+# x = keras.Input((None, input_size))
+# start = LearnedStart(hidden_size)(x)
+# outputs = keras.layers.LSTM(hidden_size, return_sequences=True)(x, initial_state=start)
+# model = keras.Model(x, outputs)
+# ```
+#
+# ### What to use
+#
+# QQtable
 
 # %% [markdown]
 # ## What you saw

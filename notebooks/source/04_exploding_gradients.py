@@ -540,4 +540,4 @@ print(
 # (horizon). A. Orvieto et al., [Resurrecting recurrent neural networks](https://arxiv.org/abs/2303.06349), ICML 2023 (eigenvalues of random matrices).
 # The claims under test: [Stack Overflow 53550264](https://stackoverflow.com/questions/53550264/).
 #
-# Previous: [02 Weight initialization](02_weight_initialization.ipynb) · Start: [00 Start here](00_start_here.ipynb)
+# Previous: [03 Initial states](03_initial_states.ipynb) · Start: [00 Start here](00_start_here.ipynb)

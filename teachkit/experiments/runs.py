@@ -81,7 +81,7 @@ def gains_by_time(runs: pd.DataFrame, by: list[str], *, baseline: str = "zero") 
     """
     steps = [name for name in runs.columns if name.startswith("t_")]
     tables = [gains(runs, step, by, baseline=baseline).assign(t=int(step[2:])) for step in steps]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([table for table in tables if not table.empty], ignore_index=True)
 
 
 def at_best_rate_of(

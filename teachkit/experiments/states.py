@@ -37,7 +37,7 @@ STATES: dict[str, Any] = {
 }  # fmt: skip
 STREAMS: dict[str, Any] = {
     "seq_lens": [5, 10, 25],
-    "lrs": [3e-3, 1e-2],
+    "lrs": [3e-3, 1e-2, 3e-2],
     "hidden_size": 64,
     "batch_size": 32,
     "clip": 1.0,

@@ -16,6 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ..plots import COLORS, legend, style
 
+NO_LESS = (-5e-4, 5e-4)  # what the axis of differences shows at least
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -135,7 +137,7 @@ class FirstStepsPicture:
         with style():
             self.figure = Figure(figsize=(9.2, 3.6), dpi=100)
             self._levels, self._gaps, self._course = axes = self.figure.subplots(1, 3)
-            self.figure.subplots_adjust(0.072, 0.145, 0.985, 0.8, wspace=0.42)
+            self.figure.subplots_adjust(0.08, 0.145, 0.985, 0.8, wspace=0.46)
             words: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
             self._lead = self.figure.text(0.012, 0.935, "", **words)
             self._seed = self.figure.text(0.985, 0.935, "", ha="right", fontsize=9)
@@ -155,6 +157,7 @@ class FirstStepsPicture:
     def _draw_axes(self) -> None:
         for ax in (self._levels, self._gaps, self._course):
             ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+            ax.yaxis.set_label_coords(-0.36 if ax is self._gaps else -0.235, 0.5)
         for ax in (self._levels, self._gaps):
             ax.set_xlabel("t, time steps since the reset")
         self._gaps.axhline(0, color=COLORS["zero"], linewidth=1.4, zorder=1)
@@ -174,16 +177,19 @@ class FirstStepsPicture:
             self._zero[0].put(t, zero.by_time, row),
             self._other[0].put(t, other.by_time, row),
         ]
-        gaps = self._other[1].put(t, other.by_time - zero.by_time, row)
+        gaps = other.by_time - zero.by_time
+        self._other[1].put(t, gaps, row)
+        mean, low, high = mean_interval(gaps)
         course = [
             self._zero[1].put(steps, zero.by_step, row),
             self._other[2].put(steps, other.by_step, row),
         ]
         self._seed.set_text(f"thin: seed {result.drawn} alone")
         ends = (
-            round_ends(np.concatenate(levels)),
-            round_ends(np.append(gaps, 0.0)),
-            round_ends(np.concatenate(course)),
+            round_ends(np.concatenate(levels).clip(0)),  # the interval of a small loss may not be
+            # Three half widths hold most seeds; one far off would leave no room for the mean.
+            round_ends(np.concatenate([3 * low - 2 * mean, 3 * high - 2 * mean, NO_LESS])),
+            round_ends(np.concatenate(course).clip(0)),
         )
         frame = (result.label, result.lead, result.unit, T, result.updates, ends)
         changed = frame != self._frame
@@ -194,7 +200,7 @@ class FirstStepsPicture:
 
     def _set_axes(self, result: Paired, T: int, ends: tuple[tuple[float, float], ...]) -> None:
         """Name what is shown, in the colour of its strategy, and set the limits."""
-        self._lead.set_text(f"{result.label} against zero: {result.lead}")
+        self._lead.set_text(f"{result.label}: {result.lead}")
         for curve in self._other:
             curve.paint(COLORS[result.strategy])
         for ax, (low, high) in zip((self._levels, self._gaps, self._course), ends, strict=True):

@@ -127,3 +127,94 @@ def test_orthogonal_gates_in_keras():
     for W in matrices:
         torch.testing.assert_close(W @ W.T, torch.eye(8, dtype=W.dtype), atol=1e-5, rtol=0)
     assert not torch.allclose(matrices[0], matrices[1])
+
+
+# Chapter 03
+
+
+def test_a_learned_start_by_hand_is_the_drop_in_s():
+    model = made("03", 0)["LearnedStart"](3, 8, num_layers=2)
+    twin = tk.LSTM(3, 8, num_layers=2, batch_first=True, initial_state="learned")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    twin.load_state_dict({k.removeprefix("lstm."): v for k, v in model.state_dict().items()})
+    for x in (torch.randn(4, 6, 3), torch.randn(5, 5, 3)):
+        output, theirs = model(x)[0], twin(x)[0]
+        assert torch.equal(output, theirs)
+        output.square().sum().backward()
+        theirs.square().sum().backward()
+    assert torch.equal(model.h0.grad, twin.h0.grad)
+    assert torch.equal(model.c0.grad, twin.c0.grad)
+    state = torch.randn(2, 4, 8), torch.randn(2, 4, 8)
+    x = torch.randn(4, 6, 3)
+    assert torch.equal(model(x, state)[0], model.lstm(x, state)[0]), "a state of one's own wins"
+
+
+def test_its_optimiser_spares_the_states_weight_decay():
+    model = made("03", 0)["LearnedStart"](3, 8)
+    groups = made("03", 1, model=model)["optimizer"].param_groups
+    decay = {p: group["weight_decay"] for group in groups for p in group["params"]}
+    assert set(decay) == set(model.parameters())
+    assert sum(len(group["params"]) for group in groups) == len(decay)
+    assert {name for name, p in model.named_parameters() if not decay[p]} == {"h0", "c0"}
+    assert {group["lr"] for group in groups} == {1e-3}
+
+
+def test_a_noisy_start_is_noise_in_training_only():
+    lstm = torch.nn.LSTM(3, 8, num_layers=2, batch_first=True)
+    x = torch.randn(64, 5, 3)
+    start = made("03", 2, lstm=lstm, x=x)["noisy_start"]
+    h0, c0 = start(lstm, x, std=0.5)
+    assert h0.shape == c0.shape == (2, 64, 8)
+    assert not torch.equal(h0, c0)
+    for state in (h0, c0):
+        assert state.std().item() == pytest.approx(0.5, rel=0.1)
+        assert state.is_contiguous()
+    assert made("03", 2, lstm=lstm.eval(), x=x)["output"].equal(lstm(x)[0])
+
+
+def test_a_carried_state_by_hand_reads_documents_as_one_pass_would():
+    """With a learning rate of 0 the windows together are one pass over each document."""
+    lstm, head = torch.nn.LSTM(3, 8, batch_first=True), torch.nn.Linear(8, 1)
+    x = torch.randn(2, 12, 3)
+    seen = []
+    begins = [torch.tensor([True, True]), torch.tensor([False, True]), torch.tensor([False, False])]
+    windows = [
+        (part, torch.zeros(2, 4, 1), b) for part, b in zip(x.split(4, 1), begins, strict=True)
+    ]
+
+    def loss_function(output, target):
+        seen.append(output)
+        return (output - target).square().mean()
+
+    optimizer = torch.optim.SGD([*lstm.parameters(), *head.parameters()], lr=0.0)
+    made(
+        "03", 3, lstm=lstm, head=head, optimizer=optimizer,
+        loss_function=loss_function, windows=windows,
+    )  # fmt: skip
+    read = torch.cat(seen, 1)
+    torch.testing.assert_close(read[:1], head(lstm(x[:1])[0]))
+    torch.testing.assert_close(read[1:, :4], head(lstm(x[1:, :4])[0]))
+    torch.testing.assert_close(read[1:, 4:], head(lstm(x[1:, 4:])[0]))
+    assert all(p.grad is not None for p in lstm.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_learned_start_in_keras():
+    keras = tk.frameworks.load_keras()
+    model = made("03", 4)["model"]
+    start, layer = model.layers[1:]
+    twin = tk.LSTM(3, 8, batch_first=True, initial_state="learned")
+    with torch.no_grad():
+        twin.h0.normal_()
+        twin.c0.normal_()
+    layer.set_weights(tk.to_keras(twin)[0])
+    start.set_weights([twin.h0.detach()[0].numpy(), twin.c0.detach()[0].numpy()])
+    x = torch.randn(5, 6, 3)
+    found = keras.ops.convert_to_numpy(model(x))
+    torch.testing.assert_close(torch.as_tensor(found), twin(x)[0].detach(), atol=1e-5, rtol=1e-4)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    before = start.get_weights()
+    model.train_on_batch(x.numpy(), torch.randn(5, 6, 8).numpy())
+    assert all((old != new).any() for old, new in zip(before, start.get_weights(), strict=True))

@@ -1,0 +1,549 @@
+"""No number stands in the prose of chapter 03 that is not measured here."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import torch
+
+import teachkit as tk
+from teachkit.experiments import (
+    STATES,
+    at_best_rate_of,
+    gains,
+    gains_by_time,
+    harm,
+    speed,
+    trained_network,
+)
+from teachkit.forgetting import forgetting_curve, steps_until
+from teachkit.models import random_input
+from teachkit.results import load_results
+from teachkit.statistics import t_interval
+from teachkit.tasks import Forecast
+from tests.notebooks.claims import check, each, geometric_mean
+
+SEEDS = range(1000, 1020)
+LAST = {task: f"at_{steps}" for task, _, _, steps in STATES["cases"]}
+
+
+# -- the first steps ---------------------------------------------------------------------------
+
+
+@functools.cache
+def first_steps(column: str, hidden_size: int = 32) -> pd.DataFrame:
+    table = load_results("first_steps")
+    table = table[table["hidden_size"] == hidden_size]
+    table = table.assign(best=table.filter(like="at_").min(axis=1))
+    found = gains(table, column, ["task", "seq_len", "sequences"])
+    return found.set_index(["task", "seq_len", "sequences", "variant"])
+
+
+def first(column, task, variant, sequences=0, seq_len=10, what="difference", hidden_size=32):
+    seq_len = 12 if task == "names" else seq_len
+    return first_steps(column, hidden_size).loc[(task, seq_len, sequences, variant), what]
+
+
+def of_zero(column, task, sequences=0, seq_len=10):
+    table = load_results("first_steps")
+    seq_len = 12 if task == "names" else seq_len
+    rows = table.query(
+        f"task == '{task}' and sequences == {sequences} and seq_len == {seq_len} "
+        "and hidden_size == 32 and variant == 'zero'"
+    )
+    return rows[column].mean()
+
+
+# -- four tasks --------------------------------------------------------------------------------
+
+
+@functools.cache
+def best_runs() -> pd.DataFrame:
+    return at_best_rate_of(load_results("states"), LAST)
+
+
+@functools.cache
+def speeds() -> pd.DataFrame:
+    return speed(best_runs(), ["task"]).set_index(["task", "variant"])
+
+
+def percent(task, variant, what="ratio"):
+    return 100 * (speeds().loc[(task, variant), what] - 1)
+
+
+def at_end(task, variant, what="difference", lr=None):
+    runs = best_runs() if lr is None else load_results("states").query(f"lr == {lr}")
+    found = gains(runs[runs["task"] == task], LAST[task], ["task"]).set_index("variant")
+    return found.loc[variant, what]
+
+
+def of_zeros(task, lr):
+    runs = load_results("states").query(f"task == '{task}' and lr == {lr} and variant == 'zero'")
+    return runs[LAST[task]].mean()
+
+
+@functools.cache
+def by_time() -> pd.DataFrame:
+    found = gains_by_time(best_runs(), ["task"])
+    return found.set_index(["task", "variant", "t"])
+
+
+def at_step(task, variant, t, what="difference"):
+    return by_time().loc[(task, variant, t), what]
+
+
+# -- one long text -----------------------------------------------------------------------------
+
+
+@functools.cache
+def streams(column: str) -> pd.DataFrame:
+    table = load_results("streams")
+    table = table.assign(task=table["seq_len"].astype(str))
+    runs = at_best_rate_of(table, dict.fromkeys(["5", "10", "25"], column))
+    return gains(runs, column, ["task"]).set_index(["task", "variant"])
+
+
+def stream(column, seq_len, variant, what="difference"):
+    return streams(column).loc[(str(seq_len), variant), what]
+
+
+# -- wrong starts ------------------------------------------------------------------------------
+
+
+@functools.cache
+def harms() -> pd.Series:
+    found = harm(load_results("perturbed"))
+    return found.groupby(["task", "variant", "perturbation"])["harm"].mean()
+
+
+def harmed(task, variant, perturbation="1.0"):
+    return harms()[task, variant, perturbation]
+
+
+# -- forgetting --------------------------------------------------------------------------------
+
+
+@functools.cache
+def forgotten(rho, driven=False, seq_len=50):
+    curves = []
+    for seed in SEEDS:
+        rnn = tk.make_elman(64, rho, seed=seed, dtype=torch.float64)
+        x = random_input(seq_len, 1, seed)
+        curves.append(forgetting_curve(rnn, x if driven else 0 * x, seed=seed).numpy())
+    return curves
+
+
+def steps_to_a_tenth(rho, driven=False):
+    found = [steps_until(curve, 0.1) for curve in forgotten(rho, driven)]
+    return [51 if steps is None else steps for steps in found]
+
+
+@functools.cache
+def trained_steps():
+    x, _ = Forecast(50, every_step=True).held_out(100)
+    networks = [trained_network(seed).double() for seed in range(16)]
+    return [steps_until(forgetting_curve(rnn, x.double()), 0.1) for rnn in networks]
+
+
+def rate_gain(task):
+    """By how much the best rate beats 0.001, for zeros."""
+    return of_zeros(task, 0.001) - min(of_zeros(task, lr) for lr in STATES["lrs"])
+
+
+@functools.cache
+def comparisons() -> pd.DataFrame:
+    """All strategies against zeros at the end, at the best rate of zeros."""
+    tables = [gains(best_runs().query(f"task == '{t}'"), c, ["task"]) for t, c in LAST.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def best_rate(task):
+    return best_runs().query(f"task == '{task}'")["lr"].iloc[0]
+
+
+def wins_at_own_rates():
+    """Strategies whose interval against zeros is below 0, each side at its own best rate."""
+    count = 0
+    for task, column in LAST.items():
+        runs = load_results("states").query(f"task == '{task}'")
+        rates = runs.groupby(["variant", "lr"])[column].mean().unstack().idxmin(axis=1)
+        ends = {
+            name: runs[(runs["variant"] == name) & (runs["lr"] == lr)].set_index("seed")[column]
+            for name, lr in rates.items()
+        }
+        zero = ends.pop("zero")
+        count += sum(t_interval((end - zero).to_numpy())[1] < 0 for end in ends.values())
+    return count
+
+
+def saved(task, variant, what="ratio"):
+    """Percent of the updates that a variant saves at 0.001; negative where it costs some."""
+    runs = load_results("states").query("lr == 0.001")
+    found = speed(runs, ["task"]).set_index(["task", "variant"])
+    return 100 * (1 - found.loc[(task, variant), what])
+
+
+def against(one, other, task, lr):
+    """The loss of one strategy minus that of another at a rate, and its interval."""
+    runs = load_results("states").query(f"task == '{task}' and lr == {lr}")
+    found = gains(runs[runs["variant"].isin([one, other])], LAST[task], ["task"], baseline=other)
+    return found.iloc[0]
+
+
+def slow_step(task, variant, t, what="difference"):
+    runs = load_results("states").query(f"lr == 0.001 and task == '{task}'")
+    found = gains_by_time(runs, ["task"]).set_index(["variant", "t"])
+    return found.loc[(variant, t), what]
+
+
+CLAIMS = [
+    # 2: the first steps
+    ("gains 0.05 at step 1, a quarter", lambda: -first("t_1", "sunspots", "learned"), 0.045, 0.055),
+    (
+        "a quarter of that step's loss",
+        lambda: -first("t_1", "sunspots", "learned") / of_zero("t_1", "sunspots"),
+        0.2,
+        0.3,
+    ),
+    ("loses 0.004 again at step 2", lambda: first("t_2", "sunspots", "learned"), 0.0035, 0.0045),
+    (
+        "changes hardly anything from step 3 on",
+        lambda: max(abs(first(f"t_{t}", "sunspots", "learned")) for t in range(3, 11)),
+        0,
+        0.0025,
+    ),
+    (
+        "Over the whole window 0.005 is left of the gain",
+        lambda: -first("at_300", "sunspots", "learned"),
+        0.0045,
+        0.0055,
+    ),
+    (
+        "At 0.3 the first step gets no better",
+        lambda: first("t_1", "sunspots", "noisy 0.3", what="high"),
+        0,
+        0.02,
+    ),
+    (
+        "at 1 it gets worse, by 0.03",
+        lambda: first("t_1", "sunspots", "noisy 1"),
+        0.025,
+        0.035,
+    ),
+    (
+        "and so does every step after it",
+        lambda: min(first(f"t_{t}", "sunspots", "noisy 1", what="low") for t in range(2, 11)),
+        0,
+        0.02,
+    ),
+    (
+        "0.007 at step 1 in windows of 5",
+        lambda: -first("t_1", "sunspots", "learned", seq_len=5),
+        0.006,
+        0.0075,
+    ),
+    (
+        "0.14 in windows of 20",
+        lambda: -first("t_1", "sunspots", "learned", seq_len=20),
+        0.135,
+        0.145,
+    ),
+    (
+        "*worse* at step 1, by 0.56 nats",
+        lambda: first("t_1", "names", "learned", 16),
+        0.555,
+        0.57,
+    ),
+    # 3: four tasks
+    (
+        "a tenth of the loss on sunspots (0.015 of 0.153)",
+        lambda: -at_end("sunspots", "learned", lr=0.001),
+        0.0145,
+        0.0155,
+    ),
+    ("(0.015 of 0.153)", lambda: of_zeros("sunspots", 0.001), 0.1525, 0.1535),
+    (
+        "noise helps a little on digits and Shakespeare",
+        lambda: max(
+            at_end(task, "noisy 0.3", "high", lr=0.001) for task in ("digit rows", "characters")
+        ),
+        -0.1,
+        0,
+    ),
+    (
+        "0.01 for names and sunspots, 0.03 for digits and Shakespeare",
+        lambda: [best_rate(task) for task in LAST] == [0.01, 0.01, 0.03, 0.03],
+        1,
+        1,
+    ),
+    (
+        "*none* ends better than zeros, by its 95 % interval",
+        lambda: (comparisons()["high"] < 0).sum() + (len(comparisons()) != 24),
+        0,
+        0,
+    ),
+    ("nine end worse", lambda: (comparisons()["low"] > 0).sum(), 9, 9),
+    (
+        "noise is in eight of them",
+        lambda: (comparisons().query("low > 0")["variant"] != "learned").sum(),
+        8,
+        8,
+    ),
+    ("worth 0.17 nats on names", lambda: rate_gain("names"), 0.165, 0.175),
+    ("0.39 on Shakespeare and 0.57 on digits", lambda: rate_gain("characters"), 0.385, 0.395),
+    ("0.39 on Shakespeare and 0.57 on digits", lambda: rate_gain("digit rows"), 0.565, 0.575),
+    ("at its own best rate none would win either", wins_at_own_rates, 0, 0),
+    (
+        "a learned start saves 2 % of the updates on names",
+        lambda: -percent("names", "learned"),
+        1.5,
+        2.5,
+    ),
+    ("a learned start saves 2 %", lambda: percent("names", "learned", "high"), -5, 0),
+    (
+        "elsewhere its interval holds 0",
+        lambda: all(
+            percent(task, "learned", "low") < 0 < percent(task, "learned", "high")
+            for task in ("sunspots", "digit rows", "characters")
+        ),
+        1,
+        1,
+    ),
+    ("costs 16 % on names and 33 %", lambda: percent("names", "noisy 1"), 15.5, 16.5),
+    ("costs 16 % on names and 33 %", lambda: percent("characters", "noisy 1"), 32, 33.5),
+    ("saved more: 3 % on names", lambda: saved("names", "learned"), 2.5, 3.5),
+    ("5 % on sunspots, 4 % on Shakespeare", lambda: saved("sunspots", "learned"), 4.5, 5.5),
+    ("5 % on sunspots, 4 % on Shakespeare", lambda: saved("characters", "learned"), 3.5, 4.5),
+    (
+        "nothing on digits",
+        lambda: saved("digit rows", "learned", "high") < 0 < saved("digit rows", "learned", "low"),
+        1,
+        1,
+    ),
+    ("noise of 1 cost 10 % on names", lambda: -saved("names", "noisy 1"), 9.5, 10.5),
+    ("and saved 5 % on Shakespeare", lambda: saved("characters", "noisy 1"), 4.5, 5.5),
+    (
+        "holds on sunspots, up to a rate of 0.01",
+        lambda: max(
+            against("learned", "noisy 0.3", "sunspots", lr)["high"] for lr in (0.001, 0.003, 0.01)
+        ),
+        -1,
+        0,
+    ),
+    (
+        "On digits up to 0.01",
+        lambda: min(
+            against("learned", "noisy 0.3", "digit rows", lr)["low"] for lr in (0.001, 0.003, 0.01)
+        ),
+        0,
+        1,
+    ),
+    (
+        "on Shakespeare up to 0.003 noise of 0.3 ends *ahead*",
+        lambda: min(
+            against("learned", "noisy 0.3", "characters", lr)["low"] for lr in (0.001, 0.003)
+        ),
+        0,
+        1,
+    ),
+    (
+        "on names the two cannot be told apart",
+        lambda: all(
+            row["low"] < 0 < row["high"]
+            for row in (against("learned", "noisy 0.3", "names", lr) for lr in STATES["lrs"])
+        ),
+        1,
+        1,
+    ),
+    (
+        "where it never helps and does harm on sunspots and Shakespeare",
+        lambda: min(
+            against("learned+noisy 0.3", "learned", task, best_rate(task))["low"]
+            for task in ("sunspots", "characters")
+        ),
+        0,
+        1,
+    ),
+    (
+        "where it never helps",
+        lambda: min(
+            against("learned+noisy 0.3", "learned", task, best_rate(task))["high"] for task in LAST
+        ),
+        0,
+        1,
+    ),
+    (
+        "at 0.001 and 0.003 it did help on digits and Shakespeare",
+        lambda: max(
+            against("learned+noisy 0.3", "learned", task, lr)["high"]
+            for task in ("digit rows", "characters")
+            for lr in (0.001, 0.003)
+        ),
+        -1,
+        0,
+    ),
+    # 4: by time step
+    ("0.24 on sunspots, 0.06 nats", lambda: -slow_step("sunspots", "learned", 1), 0.23, 0.245),
+    ("0.06 nats on Shakespeare", lambda: -slow_step("characters", "learned", 1), 0.055, 0.065),
+    ("0.007 on names, and little", lambda: -slow_step("names", "learned", 1), 0.0065, 0.0075),
+    (
+        "no gain at step 1 is left",
+        lambda: min(at_step(task, "learned", 1, "high") for task in ("names", "sunspots")),
+        0,
+        1,
+    ),
+    (
+        "the learned start is 0.03 *behind*",
+        lambda: at_step("characters", "learned", 1),
+        0.025,
+        0.035,
+    ),
+    (
+        "the learned start is 0.03 *behind*",
+        lambda: at_step("characters", "learned", 1, "low"),
+        0,
+        1,
+    ),
+    ("by 0.02 on sunspots and 0.03", lambda: -slow_step("sunspots", "noisy 1", 1), 0.02, 0.025),
+    ("by 0.02 on sunspots and 0.03", lambda: -slow_step("characters", "noisy 1", 1), 0.025, 0.03),
+    ("and raises it on names", lambda: slow_step("names", "noisy 1", 1, "low"), 0, 1),
+    (
+        "it raises it on all three, and so does noise of 0.3",
+        lambda: min(
+            at_step(task, noise, 1, "low")
+            for task in ("names", "sunspots", "characters")
+            for noise in ("noisy 0.3", "noisy 1")
+        ),
+        0,
+        1,
+    ),
+    # 5: few sequences
+    ("by 0.61 nats on Shakespeare", lambda: first("t_1", "characters", "learned", 16), 0.6, 0.615),
+    ("by 0.56 on the names", lambda: first("t_1", "names", "learned", 16), 0.555, 0.57),
+    (
+        "With 16 sequences the learned start is worse at step 1, on all three",
+        lambda: min(
+            first("t_1", task, "learned", 16, what="low")
+            for task in ("sunspots", "characters", "names")
+        ),
+        0,
+        1,
+    ),
+    (
+        "With 128 it has turned to a gain on two of three",
+        lambda: (
+            [
+                first("t_1", task, "learned", 128, what="high") < 0
+                for task in ("sunspots", "characters", "names")
+            ]
+            == [True, True, False]
+        ),
+        1,
+        1,
+    ),
+    (
+        "with 1,024 on all",
+        lambda: max(
+            first("t_1", task, "learned", 1024, what="high")
+            for task in ("sunspots", "characters", "names")
+        ),
+        -1,
+        0,
+    ),
+    (
+        "by 0.06 nats with 16 windows",
+        lambda: -first("best", "characters", "noisy 1", 16),
+        0.055,
+        0.065,
+    ),
+    ("by 0.07 with 128", lambda: -first("best", "characters", "noisy 1", 128), 0.06, 0.07),
+    ("by 0.02 with 128 names", lambda: -first("best", "names", "noisy 1", 128), 0.02, 0.025),
+    (
+        "With all names it does harm, by 0.02",
+        lambda: first("best", "names", "noisy 1"),
+        0.02,
+        0.025,
+    ),
+    (
+        "on sunspots it never helps",
+        lambda: min(first("best", "sunspots", "noisy 1", n) for n in (0, 16, 128, 1024)),
+        0,
+        1,
+    ),
+    (
+        "its gain on 16 names is 0.39 nats",
+        lambda: -first("at_300", "names", "noisy 1", 16),
+        0.385,
+        0.395,
+    ),
+    # 7: wrong starts
+    ("trained from zeros 0.15 nats", lambda: harmed("names", "zero"), 0.145, 0.155),
+    (
+        "noise of 0.3 less than half of that",
+        lambda: harmed("names", "noisy 0.3") / harmed("names", "zero"),
+        0.3,
+        0.5,
+    ),
+    (
+        "noise of 1 less than a tenth",
+        lambda: harmed("names", "noisy 1") / harmed("names", "zero"),
+        0,
+        0.1,
+    ),
+    (
+        "on sunspots and Shakespeare the order is the same",
+        lambda: all(
+            harmed(task, "noisy 1") < harmed(task, "noisy 0.3") < harmed(task, "zero")
+            for task in ("sunspots", "characters")
+        ),
+        1,
+        1,
+    ),
+    (
+        "A learned start gives no such protection",
+        lambda: min(
+            harmed(task, "learned") / harmed(task, "zero")
+            for task in ("names", "sunspots", "characters")
+        ),
+        0.8,
+        1.5,
+    ),
+    ("costs 1.4 nats after training", lambda: harmed("names", "zero", "left over"), 1.35, 1.45),
+    ("0.5 with noise of 1", lambda: harmed("names", "noisy 1", "left over"), 0.45, 0.55),
+    (
+        "a left-over state is even *better* than zero",
+        lambda: max(harmed("sunspots", noise, "left over") for noise in ("noisy 0.3", "noisy 1")),
+        -1,
+        0,
+    ),
+    # 8: forgetting
+    ("left after 12 to 22 steps", lambda: min(steps_to_a_tenth(0.9)), 12, 12),
+    ("left after 12 to 22 steps", lambda: max(steps_to_a_tenth(0.9)), 22, 22),
+    ("at 0.7 after 5 to 7", lambda: min(steps_to_a_tenth(0.7)), 5, 5),
+    ("at 0.7 after 5 to 7", lambda: max(steps_to_a_tenth(0.7)), 7, 7),
+    (
+        "from 1.2 on the start is never forgotten",
+        lambda: min(curve[-1] for rho in (1.2, 1.5) for curve in forgotten(rho)),
+        1,
+        9,
+    ),
+    ("A tenth is left after 4 to 14 steps", lambda: min(steps_to_a_tenth(1.2, True)), 4, 4),
+    ("A tenth is left after 4 to 14 steps", lambda: max(steps_to_a_tenth(1.2, True)), 14, 14),
+    ("At 1.5 it takes 7 to 34", lambda: min(steps_to_a_tenth(1.5, True)), 7, 7),
+    ("At 1.5 it takes 7 to 34", lambda: max(steps_to_a_tenth(1.5, True)), 34, 34),
+    ("gone within 4 or 5 steps, with all 16 seeds", lambda: min(trained_steps()), 4, 4),
+    ("gone within 4 or 5 steps, with all 16 seeds", lambda: max(trained_steps()), 5, 5),
+    (
+        "also where `rho` is above 1",
+        lambda: max(
+            tk.spectral_radius(trained_network(n).weight_hh_l0.detach()).item() for n in range(16)
+        ),
+        1.0001,
+        1.2,
+    ),
+]
+
+
+@each([("03", *claim) for claim in CLAIMS])
+def test_claim(chapter, words, measure, low, high):
+    check(chapter, words, measure, low, high)
