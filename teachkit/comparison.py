@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .device import choose_device, generator, provenance
+from .device import choose_device, generator, provenance, threads
 from .errors import bad, check_choice, check_count
 from .groups import Group, by_architecture, training_metrics
 from .initial_states import CarriedState, make_initial_state
@@ -156,8 +156,9 @@ class Comparison:
 
     def step(self) -> None:
         """Train every replica by one step."""
-        drawn = [next(batches) for batches in self._batches]
-        x, target = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
+        with threads(1):  # beside a browser, waiting for a second one costs more than the work
+            drawn = [next(batches) for batches in self._batches]
+            x, target = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
         self._whole = False  # an interrupt here leaves groups at different steps
         done = [group.step(x, target, self.task) for group in self._groups]
         self._whole = True

@@ -340,6 +340,7 @@ def test_the_settings_stand_in_the_table_as_json_holds_them():
         "forget_bias": None,
         "optimizer": "adam",
         "lr": 3e-3,
+        "state_lr": None,
         "clipper": "Clipper(method='value', threshold=0.5)",
     }
     b, c = found["variants"]["b"], found["variants"]["c"]

@@ -48,7 +48,8 @@ def test_each_sequence_gets_the_state_of_its_own_context():
         rows = flat.reshape(3, 2, 5).transpose(0, 1)
         torch.testing.assert_close(state, rows.tanh() if name == "h0" else rows)
     assert h0.abs().max() <= 1 < c0.abs().max()
-    assert h0.is_contiguous() and c0.is_contiguous()
+    assert h0.is_contiguous()
+    assert c0.is_contiguous()
 
 
 def test_only_a_relu_layer_may_start_beyond_one():

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from ..comparison import Comparison
-from ..device import threads
 from ..experiments.first_steps import (
     ALL,
     FIRST_STEPS,
@@ -229,8 +228,7 @@ def _train(settings: Settings) -> Iterator[tuple[float, Paired]]:
 def _step(comparison: Comparison) -> float:
     """Train by one step; return the seconds that it took."""
     start = time.perf_counter()
-    with threads(1):  # drawing small batches, too: beside a browser a second thread is waited for
-        comparison.step()
+    comparison.step()
     return time.perf_counter() - start
 
 

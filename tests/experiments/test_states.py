@@ -161,8 +161,7 @@ def test_speed_compares_updates_to_the_same_loss():
 
 def test_harm_is_what_a_wrong_start_adds():
     table = pd.DataFrame({"task": "a", "variant": "zero", "seed": [0, 0, 1, 1]})
-    table["perturbation"] = [0.0, "left over", 0.0, "left over"]
-    table["loss"] = [1.0, 1.5, 2.0, 2.25]
+    table = table.assign(perturbation=["0.0", "left over"] * 2, loss=[1.0, 1.5, 2.0, 2.25])
     found = harm(table.sample(frac=1, random_state=3)).sort_values("seed")
     assert found["harm"].tolist() == [0.5, 0.25]
     assert found["perturbation"].tolist() == ["left over"] * 2
