@@ -42,8 +42,10 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def melted(runs: pd.DataFrame, prefix: str, x: str) -> pd.DataFrame:
     """Return a row a number: the other columns, `x` (from "at_25" the 25) and loss.
 
-    prefix: "at_" or "t_". Rows without a number, of shorter sequences, are left out.
+    prefix: "at_" or "t_". Rows without a number, of shorter sequences, are left out, and so is a
+    loss of the whole run.
     """
+    runs = runs.drop(columns="loss", errors="ignore")
     columns = [name for name in runs.columns if name.startswith(prefix)]
     others = [name for name in runs.columns if not name.startswith(("at_", "t_"))]
     long = runs.melt(others, columns, x, "loss").dropna(subset="loss")

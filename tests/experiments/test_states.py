@@ -102,7 +102,9 @@ def test_shorter_sequences_leave_gaps_that_melting_skips():
     assert list(runs.columns) == ["task", "seed", "at_0", "at_10", "t_1", "t_2"]
     found = melted(runs, "at_", "step")
     assert found.to_numpy().tolist() == [["a", 0, 0, 1.0], ["b", 0, 0, 2.0], ["b", 0, 10, 3.0]]
-    assert melted(runs, "t_", "t")["loss"].tolist() == [5.0, 7.0, 6.0]
+    by_time = melted(runs.assign(loss=9.0), "t_", "t")
+    assert by_time["loss"].tolist() == [5.0, 7.0, 6.0]
+    assert list(by_time.columns) == ["task", "seed", "t", "loss"]
 
 
 def test_gains_are_paired_by_seed():

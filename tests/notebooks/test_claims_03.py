@@ -19,7 +19,8 @@ from teachkit.forgetting import forgetting_curve, steps_until
 from teachkit.models import random_input
 from teachkit.results import load_results
 from teachkit.statistics import t_interval
-from teachkit.tasks import Forecast
+from teachkit.tasks import Forecast, Names
+from teachkit.variants import Variant
 from tests.notebooks.claims import check, each
 
 SEEDS = range(1000, 1020)
@@ -193,6 +194,48 @@ def slow_step(task, variant, t, what="difference"):
     runs = load_results("states").query(f"lr == 0.001 and task == '{task}'")
     found = gains_by_time(runs, ["task"]).set_index(["variant", "t"])
     return found.loc[(variant, t), what]
+
+
+# -- modern relatives --------------------------------------------------------------------------
+
+
+def tuned(size, rate, what="mean"):
+    """What tuning the state alone adds to the loss after 300 updates: its mean, low or high."""
+    runs = load_results("state_tuning").query(f"size == {size} and state_lr == {rate}")
+    difference = (runs["at_300"] - runs["at_0"]).to_numpy()
+    low, high = t_interval(difference)
+    return {"mean": difference.mean(), "low": low, "high": high}[what]
+
+
+def still_falls(size, rate):
+    runs = load_results("state_tuning").query(f"size == {size} and state_lr == {rate}")
+    return (runs["at_300"] - runs["at_200"]).mean()
+
+
+def fine_tuned(size, column="test"):
+    runs = load_results("pretraining").query(f"size == {size} and start == 'pre-trained'")
+    return runs[column].mean()
+
+
+def state_rate(task, rate, what="ratio"):
+    """Percent of the updates that a learned start saves, by its learning rate."""
+    runs = load_results("state_rates").astype({"variant": str})
+    found = speed(runs, ["task"]).set_index(["task", "variant"])
+    return 100 * (1 - found.loc[(task, rate), what])
+
+
+@functools.cache
+def known_past(column="loss", baseline="zero") -> pd.DataFrame:
+    runs = at_best_rate_of(
+        load_results("inferred"), dict.fromkeys(["sunspots", "seattle temperatures"], "loss")
+    )
+    return gains(runs, column, ["task"], baseline=baseline).set_index(["task", "variant"])
+
+
+def of_the_loss(task, variant):
+    """Percent by which a start lowers the loss of the whole window."""
+    row = known_past().loc[(task, variant)]
+    return -100 * row["difference"] / (row["mean"] - row["difference"])
 
 
 CLAIMS = [
@@ -384,7 +427,15 @@ CLAIMS = [
     # 4: by time step
     ("0.24 on sunspots, 0.06 nats", lambda: -slow_step("sunspots", "learned", 1), 0.23, 0.245),
     ("0.06 nats on Shakespeare", lambda: -slow_step("characters", "learned", 1), 0.055, 0.065),
-    ("0.007 on names, and little", lambda: -slow_step("names", "learned", 1), 0.0065, 0.0075),
+    ("0.007 on names. It gains little", lambda: -slow_step("names", "learned", 1), 0.0065, 0.0075),
+    (
+        "from step 3 on it is even a little behind on names and Shakespeare",
+        lambda: min(
+            slow_step(task, "learned", t) for task in ("names", "characters") for t in range(3, 9)
+        ),
+        0,
+        1,
+    ),
     (
         "no gain at step 1 is left",
         lambda: min(at_step(task, "learned", 1, "high") for task in ("names", "sunspots")),
@@ -515,6 +566,22 @@ CLAIMS = [
         -1,
         0,
     ),
+    (
+        "noise of 0.3 cost 0.002 on sunspots",
+        lambda: at_end("sunspots", "noisy 0.3"),
+        0.0015,
+        0.0025,
+    ),
+    ("and 0.015 nats on Shakespeare", lambda: at_end("characters", "noisy 0.3"), 0.0145, 0.0155),
+    ("noise of 1 cost 0.004 and 0.076", lambda: at_end("sunspots", "noisy 1"), 0.0035, 0.0045),
+    ("noise of 1 cost 0.004 and 0.076", lambda: at_end("characters", "noisy 1"), 0.0755, 0.0765),
+    ("and 0.06 on digits", lambda: at_end("digit rows", "noisy 1"), 0.055, 0.065),
+    (
+        "on names neither cost anything",
+        lambda: max(at_end("names", noise, "low") for noise in ("noisy 0.3", "noisy 1")),
+        -1,
+        0,
+    ),
     # 8: forgetting
     ("left after 12 to 22 steps", lambda: min(steps_to_a_tenth(0.9)), 12, 12),
     ("left after 12 to 22 steps", lambda: max(steps_to_a_tenth(0.9)), 22, 22),
@@ -540,6 +607,105 @@ CLAIMS = [
         ),
         1.0001,
         1.2,
+    ),
+    # 10: modern relatives
+    ("by 0.18 nats with all names and by 0.10 with 50", lambda: -tuned(4131, 0.1), 0.18, 0.185),
+    ("by 0.18 nats with all names and by 0.10 with 50", lambda: -tuned(50, 0.1), 0.095, 0.105),
+    ("at 0.001 by 0.05 and 0.04", lambda: -tuned(4131, 0.001), 0.045, 0.055),
+    ("at 0.001 by 0.05 and 0.04", lambda: -tuned(50, 0.001), 0.035, 0.045),
+    (
+        "at 0.1, the best of the four",
+        lambda: all(
+            min((0.001, 0.01, 0.1, 1.0), key=lambda rate: tuned(size, rate)) == 0.1
+            for size in (50, 500, 4131)
+        ),
+        1,
+        1,
+    ),
+    (
+        "training all 25,563 numbers",
+        lambda: sum(p.numel() for p in Variant(hidden_size=64).model(Names(), 0).parameters()),
+        25563,
+        25563,
+    ),
+    ("to 1.97 with all names, to 2.50 with 50", lambda: fine_tuned(4131), 1.965, 1.975),
+    ("to 1.97 with all names, to 2.50 with 50", lambda: fine_tuned(50), 2.49, 2.505),
+    ("their loss still falls after 300 updates", lambda: still_falls(50, 0.1), -1, 0),
+    ("would have been at 4.3 after 1,000", lambda: fine_tuned(50, "last_test"), 4.25, 4.35),
+    (
+        "0.1 and 1 beat 0.001 clearly",
+        lambda: max(
+            tuned(size, rate, "high") - tuned(size, 0.001, "low")
+            for size in (50, 500, 4131)
+            for rate in (0.1, 1.0)
+        ),
+        -1,
+        0,
+    ),
+    ("saved 15 % of the updates on sunspots", lambda: state_rate("sunspots", "0.03"), 14.5, 15.5),
+    ("instead of 5 %", lambda: state_rate("sunspots", "0.003"), 4, 5),
+    ("4 % on Shakespeare instead of 2 %", lambda: state_rate("characters", "0.03"), 4, 5),
+    ("4 % on Shakespeare instead of 2 %", lambda: state_rate("characters", "0.003"), 2, 3),
+    (
+        "on names nothing more",
+        lambda: state_rate("names", "0.003") - state_rate("names", "0.03"),
+        0,
+        1,
+    ),
+    (
+        "At 3 it did harm on all three",
+        lambda: max(state_rate(task, "3", "low") for task in ("names", "sunspots", "characters")),
+        -1000,
+        0,
+    ),
+    ("lowers the loss by 8 % on sunspots", lambda: of_the_loss("sunspots", "inferred"), 7.5, 8.5),
+    (
+        "and by 40 % on the temperatures",
+        lambda: of_the_loss("seattle temperatures", "inferred"),
+        38,
+        42,
+    ),
+    ("lowers it by 1 % and by 16 %", lambda: of_the_loss("sunspots", "learned"), 0.5, 1.5),
+    (
+        "lowers it by 1 % and by 16 %",
+        lambda: of_the_loss("seattle temperatures", "learned"),
+        15,
+        17,
+    ),
+    (
+        "At step 1 the warm-up is best on both",
+        lambda: known_past("t_1", "warm-up")["low"].min(),
+        0,
+        1,
+    ),
+    (
+        "from step 2 on the inferred state is level with it or a little ahead",
+        lambda: max(
+            known_past(f"t_{t}", "warm-up").loc[(task, "inferred"), "low"]
+            for t in range(2, 21)
+            for task in ("sunspots", "seattle temperatures")
+        ),
+        -1,
+        0,
+    ),
+    # 11 and the table
+    (
+        "on sunspots it costs less",
+        lambda: against("adaptive 0.3", "noisy 0.3", "sunspots", 0.01)["high"],
+        -1,
+        0,
+    ),
+    (
+        "neither better nor worse than noise of 0.3 on three tasks at tuned rates",
+        lambda: all(
+            row["low"] < 0 < row["high"]
+            for row in (
+                against("adaptive 0.3", "noisy 0.3", task, best_rate(task))
+                for task in ("names", "digit rows", "characters")
+            )
+        ),
+        1,
+        1,
     ),
 ]
 
