@@ -252,10 +252,9 @@ def _seconds(settings: Settings) -> float:
 
 
 def posters(start: Settings) -> list[Settings]:
-    """Return a learned state with all names and with 16, and the lab as it opens, with noise."""
-    names: Settings = {"task": "names", "seq_len": NAMES_LENGTH, "strategy": "learned"}
-    opened = {"strategy": "noisy"} if start["strategy"] == "learned" else {}
-    return [names | {"sequences": "all"}, names | {"sequences": 16}, opened]
+    """Return the lab as it opens, and 16 names that a learned state overfits and noise guards."""
+    few: Settings = {"task": "names", "seq_len": NAMES_LENGTH, "sequences": 16}
+    return [{}, few | {"strategy": "learned"}, few | {"strategy": "noisy", "noise_std": 1.0}]
 
 
 SPEC = Spec(

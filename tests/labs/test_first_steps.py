@@ -427,16 +427,14 @@ def test_pairs_that_diverged_are_told_and_drawn():
     assert all(math.isfinite(end) for ax in picture.figure.axes for end in ax.get_ylim())
 
 
-def test_the_poster_tells_where_a_learned_state_pays_and_where_it_overfits():
-    many, few, noise = first_steps().poster_text().splitlines()
-    begins = "learned against zero, names, {} sequences, hidden_size"
-    assert many.startswith(begins.format("all"))
-    assert few.startswith(begins.format(16))
-    assert re.search(r"at the first step is 0\.\d+ lower", many)
+def test_the_poster_tells_where_a_learned_state_overfits_and_noise_guards():
+    lab = first_steps(strategy="learned")
+    opened, few, noise = lab.poster_text().splitlines()
+    assert opened == lab.sentence
+    assert few.startswith("learned against zero, names, 16 sequences, hidden_size")
     assert re.search(r"at the first step is 0\.\d+ higher", few)
-    assert noise == first_steps().sentence
-    *_, last = first_steps(strategy="learned", task="characters").poster_text().splitlines()
-    assert last.startswith("noisy (std 0.3) against zero, characters, ")
+    assert noise.startswith("noisy (std 1) against zero, names, 16 sequences, hidden_size")
+    assert re.search(r"over all steps it is 0\.\d+ lower", noise)
 
 
 # -- a missing table ----------------------------------------------------------------------------

@@ -107,6 +107,19 @@ def stream(column, seq_len, variant, what="difference"):
     return streams(column).loc[(str(seq_len), variant), what]
 
 
+def stream_rate(column):
+    """The rates at which zeros are best, by window."""
+    table = load_results("streams").query("variant == 'zero'")
+    means = table.groupby(["seq_len", "lr"])[column].mean().unstack()
+    return tuple(means.idxmin(axis=1))
+
+
+def slow_stream(lr):
+    runs = load_results("streams").query(f"seq_len == 10 and lr == {lr}")
+    found = gains(runs, "long_run", ["seq_len"]).set_index("variant")
+    return found.loc["noisy 0.3", "difference"]
+
+
 # -- wrong starts ------------------------------------------------------------------------------
 
 
@@ -526,6 +539,46 @@ CLAIMS = [
         0.385,
         0.395,
     ),
+    (
+        "a learned start is ahead even with 16 sequences: by 0.04 nats",
+        lambda: -first("best", "characters", "learned", 16),
+        0.035,
+        0.045,
+    ),
+    ("by 0.01 on the names", lambda: -first("best", "names", "learned", 16), 0.01, 0.015),
+    # 6: one long text
+    (
+        "the best of three learning rates for zeros (0.03, the largest)",
+        lambda: {stream_rate(column) for column in ("cold", "long_run")} == {(0.03, 0.03, 0.03)},
+        1,
+        1,
+    ),
+    ("by 0.037 nats with windows of 5", lambda: -stream("long_run", 5, "carried"), 0.036, 0.0375),
+    ("by 0.020 with windows of 10", lambda: -stream("long_run", 10, "carried"), 0.0195, 0.0205),
+    ("by 0.13 and 0.06", lambda: stream("cold", 5, "carried"), 0.125, 0.135),
+    ("by 0.13 and 0.06", lambda: stream("cold", 10, "carried"), 0.055, 0.065),
+    (
+        "no longer gains anything that could be told from 0",
+        lambda: (
+            stream("long_run", 25, "carried", "low") < 0 < stream("long_run", 25, "carried", "high")
+        ),
+        1,
+        1,
+    ),
+    ("and still loses 0.04", lambda: stream("cold", 25, "carried"), 0.035, 0.045),
+    (
+        "A learned start changes nothing in the long run",
+        lambda: all(
+            stream("long_run", T, "learned", "low") < 0 < stream("long_run", T, "learned", "high")
+            for T in (5, 10, 25)
+        ),
+        1,
+        1,
+    ),
+    ("costs 0.017 and 0.010", lambda: stream("long_run", 5, "noisy 0.3"), 0.0165, 0.0175),
+    ("costs 0.017 and 0.010", lambda: stream("long_run", 10, "noisy 0.3"), 0.0095, 0.0105),
+    ("gained up to 0.009 with windows of 10", lambda: -slow_stream(0.003), 0.0085, 0.0095),
+    ("gained up to 0.009 with windows of 10", lambda: -slow_stream(0.01), 0.001, 0.009),
     # 7: wrong starts
     ("trained from zeros 0.15 nats", lambda: harmed("names", "zero"), 0.145, 0.155),
     (
