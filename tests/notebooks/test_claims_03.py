@@ -1,8 +1,10 @@
 """No number stands in the prose of chapter 03 that is not measured here."""
 
 import functools
+import re
 
 import pandas as pd
+import pytest
 import torch
 
 import teachkit as tk
@@ -21,7 +23,7 @@ from teachkit.results import load_results
 from teachkit.statistics import t_interval
 from teachkit.tasks import Forecast, Names
 from teachkit.variants import Variant
-from tests.notebooks.claims import check, each
+from tests.notebooks.claims import check, each, prose
 
 SEEDS = range(1000, 1020)
 LAST = {task: f"at_{steps}" for task, _, _, steps in STATES["cases"]}
@@ -761,6 +763,47 @@ CLAIMS = [
         1,
     ),
 ]
+
+
+def harm_of(variant, what):
+    values = harm(load_results("perturbed")).query(
+        f"task == 'names' and variant == '{variant}' and perturbation == '1.0'"
+    )["harm"]
+    return dict(zip(("low", "high"), t_interval(values.to_numpy()), strict=True))[what]
+
+
+# The intervals of the decision table: words, what they hold, their digits
+INTERVALS = [
+    ("(-0.016 to -0.013)", lambda end: at_end("sunspots", "learned", end, lr=0.001), 3),
+    ("5 % (3 to 7)", lambda end: saved("sunspots", "learned", flipped(end)), 0),
+    ("names 3 % (2 to 4)", lambda end: saved("names", "learned", flipped(end)), 0),
+    ("15 % of the updates (11 to 19)", lambda end: state_rate("sunspots", "0.03", flipped(end)), 0),
+    ("(-0.076 to -0.054)", lambda end: first("best", "characters", "noisy 1", 128, what=end), 3),
+    ("(0.55 to 0.67)", lambda end: first("t_1", "characters", "learned", 16, what=end), 2),
+    ("(-0.043 to -0.030)", lambda end: stream("long_run", 5, "carried", end), 3),
+    ("(-0.028 to -0.013)", lambda end: stream("long_run", 10, "carried", end), 3),
+    ("0.13 (0.11 to 0.14)", lambda end: stream("cold", 5, "carried", end), 2),
+    ("0.06 (0.06 to 0.07)", lambda end: stream("cold", 10, "carried", end), 2),
+    ("0.04 (0.03 to 0.05)", lambda end: stream("cold", 25, "carried", end), 2),
+    ("+0.013 (0.011 to 0.015)", lambda end: harm_of("noisy 1", end), 3),
+    ("+0.15 (0.14 to 0.16)", lambda end: harm_of("zero", end), 2),
+    ("(-0.010 to -0.007)", lambda end: known_past().loc[("sunspots", "warm-up"), end], 3),
+    ("(-0.011 to -0.009)", lambda end: known_past().loc[("sunspots", "inferred"), end], 3),
+    ("(-0.19 to -0.18)", lambda end: tuned(4131, 0.1, end), 2),
+    ("(-0.12 to -0.08)", lambda end: tuned(50, 0.1, end), 2),
+]
+
+
+def flipped(end):
+    """A ratio's low end is the most that is saved."""
+    return {"low": "high", "high": "low"}[end]
+
+
+@pytest.mark.parametrize(("words", "measure", "digits"), INTERVALS, ids=[i[0] for i in INTERVALS])
+def test_interval(words, measure, digits):
+    assert words in prose("03"), "the chapter no longer says this: change the interval with it"
+    low, high = re.findall(r"(-?[\d.]+) to (-?[\d.]+)\)", words)[0]
+    assert [f"{measure(end):.{digits}f}" for end in ("low", "high")] == [low, high]
 
 
 @each([("03", *claim) for claim in CLAIMS])
