@@ -156,7 +156,7 @@ class Comparison:
 
     def step(self) -> None:
         """Train every replica by one step."""
-        with threads(1):  # beside a browser, waiting for a second one costs more than the work
+        with threads(1):  # beside a browser, a second thread is waited for
             drawn = [next(batches) for batches in self._batches]
             x, target = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
         self._whole = False  # an interrupt here leaves groups at different steps

@@ -6,6 +6,7 @@ echo state property there, and it matters little where it began. Chapter 03 teac
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -135,8 +136,8 @@ def difference_left(paths: Tensor, reference: Tensor) -> Tensor:
 
     paths: (T + 1, ..., H); reference: of a shape that broadcasts to it. Returns |h_t - reference_t|
     over its value at t = 0, (T + 1, ...) in float64: 1 at first, 0 where two paths have become the
-    same, infinity beyond float range, NaN for a path that begins where the reference does. Taught
-    in chapter 03.
+    same, infinity beyond float range. A path that begins where the reference does has no difference
+    to lose, and is NaN at every step. Taught in chapter 03.
 
     >>> difference_left(torch.tensor([[4.0], [2.0], [0.0]]), torch.zeros(3, 1)).tolist()
     [1.0, 0.5, 0.0]
@@ -147,17 +148,19 @@ def difference_left(paths: Tensor, reference: Tensor) -> Tensor:
     scale = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
     # Scaled by its largest entry: the square of 1e-200 would leave float range.
     distance = torch.linalg.vector_norm(apart / scale[..., None], dim=-1) * scale
-    return distance / distance[0]
+    return torch.where(distance[0] > 0, distance / distance[0], torch.nan)
 
 
 def geometric_mean(left: Tensor) -> Tensor:
     """Return the geometric mean over the starts that have not become the same as the reference.
 
-    left: (T + 1, S) of `difference_left`. Returns (T + 1,), 0 where all of them have.
+    left: (T + 1, S) of `difference_left`. Returns (T + 1,), 0 where all of them have. NaN, of a
+    start without a difference, does not count; where there is nothing else, the mean is NaN.
     """
     logs = torch.where(left > 0, left, 1.0).log().sum(-1)
     apart = (left > 0).sum(-1)
-    return torch.where(apart > 0, (logs / apart.clamp(min=1)).exp(), 0.0)
+    mean = torch.where(apart > 0, (logs / apart.clamp(min=1)).exp(), 0.0)
+    return torch.where(left.isnan().all(-1), torch.nan, mean)
 
 
 def forgetting_curve(
@@ -168,10 +171,12 @@ def forgetting_curve(
     x: a batch of sequences as `rnn` takes them, or one. Each is run from zero and from `starts`
     states with N(0, std**2) entries, those of an LSTM in c0 too. Returns the distance of the last
     layer's h to its path from zero, relative to t = 0, as the geometric mean over starts and
-    sequences: (T + 1,) in float64. Where it falls to 0 the layer has the echo state property under
-    this input; a spectral radius below 1 is not sufficient for that (Yildiz, Jaeger and Kiebel,
-    "Re-visiting the echo state property", 2012), nor is one above 1 the end of it. Raises
-    `ValueError` like `state_paths`, or for a std of 0. Taught in chapter 03.
+    sequences: (T + 1,). A copy of the layer runs in float64, since float32 rounds a small
+    difference away; float64 does so below some 1e-16 of the states. Where the curve falls to 0 the
+    layer has the echo state property under this input; a spectral radius below 1 is not sufficient
+    for that (Yildiz, Jaeger and Kiebel, "Re-visiting the echo state property", 2012), nor is one
+    above 1 the end of it. Raises `ValueError` like `state_paths`, or for a std of 0. Taught in
+    chapter 03.
 
     >>> rnn = nn.RNN(1, 2, bias=False)
     >>> _ = nn.init.zeros_(rnn.weight_hh_l0)
@@ -182,6 +187,8 @@ def forgetting_curve(
     if check_number("std", std, low=0) == 0:
         raise bad("std", std, "a number above 0")
     count = check_count("starts", starts)
+    check_input(rnn, x)  # before both are cast, and whatever does not fit would
+    rnn, x = copy.deepcopy(rnn).cpu().double(), x.detach().cpu().double()
     paths = state_paths(rnn, x, starts_side_by_side(rnn, None, count, std, seed))
     return geometric_mean(difference_left(paths[:, :, 1:], paths[:, :, :1]).flatten(1))
 
@@ -189,7 +196,8 @@ def forgetting_curve(
 def steps_until(curve: Any, share: float) -> int | None:
     """Return the first step from which on a curve stays at or below a share; None if it does not.
 
-    curve: (T + 1,), as of `forgetting_curve`. Raises `ValueError` for another shape.
+    curve: (T + 1,), as of `forgetting_curve`. share: of the difference, at least 0. Raises
+    `ValueError` for another shape or share.
 
     >>> steps_until([1.0, 0.08, 0.2, 0.1, 0.01], 0.1)
     3
@@ -198,6 +206,7 @@ def steps_until(curve: Any, share: float) -> int | None:
     values = check_tensor("curve", curve, allowed, torch.float64)
     if values.ndim != 1 or values.numel() == 0:
         raise bad("curve", curve, allowed)
+    share = check_number("share", share, low=0)
     above = (~(values <= share)).nonzero()
     first = int(above[-1]) + 1 if len(above) else 0
     return first if first < len(values) else None

@@ -14,10 +14,10 @@ class InferredState(nn.Module):
 
     rnn: the nn.LSTM, nn.GRU or nn.RNN to start; it is not kept. context_size: numbers of a context:
     past values, a class, an embedding. width: units of the one hidden layer. Training begins at the
-    zero state. The h of a layer that squashes its state stays within (-1, 1), that of a ReLU layer
-    and every c0 need not.
+    zero state. The h of a layer that squashes its state stays within (-1, 1); that of a ReLU layer,
+    a projected one and every c0 need not.
 
-    context (B, context_size) -> h0 (layers * directions, B, H_out), or (h0, c0) for an LSTM: what
+    context (B, context_size), of the layer's dtype -> h0 (layers * directions, B, H_out), or (h0, c0) for an LSTM: what
     the layer takes as its second argument. Raises `ValueError` for another layer, bad sizes and a
     context of another shape. Source: Mohajerin and Waslander, "State initialization for recurrent
     neural network modeling of time-series data", IJCNN 2017. Taught in chapter 03.
@@ -34,8 +34,10 @@ class InferredState(nn.Module):
             raise bad("rnn", rnn, "an nn.LSTM, nn.GRU or nn.RNN")
         self.context_size = check_count("context_size", context_size)
         self.rows = len(state_layers(rnn))
-        self.squashed = getattr(rnn, "nonlinearity", "tanh") != "relu"
-        self.hidden = nn.Linear(self.context_size, check_count("width", width))
+        squashes = getattr(rnn, "nonlinearity", "tanh") in ("tanh", "sigmoid")
+        self.squashed = squashes and not rnn.proj_size
+        width = check_count("width", width)
+        self.hidden = nn.Linear(self.context_size, width)
         self.states = nn.ModuleDict(
             {name: nn.Linear(width, self.rows * size) for name, size in state_sizes(rnn).items()}
         )
@@ -48,6 +50,8 @@ class InferredState(nn.Module):
         """Return the initial states for a batch of contexts."""
         if not isinstance(context, Tensor) or context.shape[1:] != (self.context_size,):
             raise bad("context", context, f"a tensor of shape (B, {self.context_size})")
+        if context.dtype != self.hidden.weight.dtype:
+            raise bad("context", context.dtype, f"of dtype {self.hidden.weight.dtype}")
         hidden = torch.tanh(self.hidden(context))
         states = []
         for name, linear in self.states.items():

@@ -81,9 +81,9 @@ def reset_ratio(
 
     lengths: of all training sequences, in steps. model: one with a learned initial state. bptt: the
     steps of truncated backpropagation, if any; the error of later steps never reaches the initial
-    state. There is no threshold that holds everywhere: many short sequences speak for learning, a
-    few long ones against it, since a learned state then overfits their beginnings. Raises
-    `ValueError` for an empty list or lengths that are no positive whole numbers. Source: Pitis,
+    state. Pitis expects learning to pay for many short sequences, and to overfit the beginnings of
+    a few long ones; no threshold holds everywhere. Raises `ValueError` for an empty list or lengths
+    that are no positive whole numbers. Source: Pitis,
     "Non-Zero Initial States for Recurrent Neural Networks" (r2rt.com, 2016). Taught in chapter 03.
 
     >>> reset_ratio([1_000_000], bptt=30)

@@ -260,8 +260,8 @@ def every_run(axes: Any, table: pd.DataFrame, metric: str, reached: float, chanc
 
 
 def color_of(variant: str) -> str:
-    """Return the colour of a variant; "noisy 0.3" has that of "noisy"."""
-    return COLORS.get(variant) or COLORS[variant.rpartition(" ")[0]]
+    """Return the colour of a variant; "noisy 0.3" has that of "noisy", an unknown one is grey."""
+    return COLORS.get(variant) or COLORS.get(variant.rpartition(" ")[0], COLORS["bound"])
 
 
 def differences(

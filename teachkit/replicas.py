@@ -88,8 +88,8 @@ class Replicas:
         optimizers = [optimizer_for(o, self.stack.device) for o in given]
         rates = [check_number("lr", rate, low=0) for rate in _one_each("lr", lr, R)]
         state_rates = [
-            own if given is None else check_number("state_lr", given, low=0)
-            for own, given in zip(rates, _one_each("state_lr", state_lr, R), strict=True)
+            rate if rate is None else check_number("state_lr", rate, low=0)
+            for rate in _one_each("state_lr", state_lr, R)
         ]
         self._clippers = [_check_clipper(c) for c in _one_each("clipper", clipper, R)]
         self._noise = [
@@ -280,11 +280,14 @@ class Replicas:
         states = [pair for block in self._blocks for pair in block.learned(part)]
         return with_gradients(weights), with_gradients(states)
 
-    def _parameter_groups(self, part: slice, state_lr: float) -> list[dict[str, Any]]:
+    def _parameter_groups(self, part: slice, state_lr: float | None) -> list[dict[str, Any]]:
         """Return the parameters of some replicas as `learned_states.parameter_groups` does."""
         weights, states = self._leaves(part)
-        own = {"params": states, "weight_decay": 0.0, "lr": state_lr}
-        return [{"params": weights}, own] if states else [{"params": weights}]
+        groups: list[dict[str, Any]] = [{"params": weights}]
+        if states:
+            groups.append({"params": states, "weight_decay": 0.0})
+            groups[1] |= {} if state_lr is None else {"lr": state_lr}
+        return groups
 
     def _retire(self, finite: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Take out the replicas that diverged; return what has to stay, and its values."""

@@ -40,6 +40,9 @@ def save_results(
     }
     (folder / "results").mkdir(exist_ok=True)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for other in {f"{name}.csv", f"{name}.csv.gz"} - {table}:  # of an earlier run
+        (folder / "results" / other).unlink(missing_ok=True)
+        manifest.pop(f"results/{other}", None)
     for file, content in contents.items():
         (folder / "results" / file).write_bytes(content)
         manifest[f"results/{file}"] = {

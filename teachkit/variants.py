@@ -72,7 +72,7 @@ class Variant:
         if self.state_lr is not None:
             set_field("state_lr", check_number("state_lr", self.state_lr, low=0))
             if not isinstance(make_initial_state(self.initial_state), LearnedState):
-                raise bad("state_lr", self.state_lr, "None for a state that is not learned")
+                raise bad("state_lr", self.state_lr, "given to variants with a learned state alone")
         if self.clipper is not None and not isinstance(self.clipper, Clipper):
             raise bad("clipper", self.clipper, "a Clipper or None")
 

@@ -1,5 +1,6 @@
 """Forgetting the start, against the real layers, closed forms and brute force."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -286,7 +287,13 @@ def test_what_is_left_survives_far_below_and_above_the_squares_of_floats():
 
 def test_what_begins_at_the_reference_has_no_difference_to_lose():
     paths = torch.randn(4, 2, 3)
-    assert torch.isnan(difference_left(paths, paths)[:, 0]).all()
+    assert torch.isnan(difference_left(paths, paths)).all()
+    later = paths.clone()
+    later[1:, 0] += 1.0  # its input differs, not its start
+    later[:, 1] += 1.0
+    left = difference_left(later, paths)
+    assert torch.isnan(left[:, 0]).all()
+    assert_close(left[:, 1], torch.ones(4, dtype=DOUBLE), rtol=1e-5, atol=0)
 
 
 @given(st.lists(st.lists(st.floats(1e-12, 1e12), min_size=3, max_size=3), min_size=1, max_size=5))
@@ -299,6 +306,8 @@ def test_the_mean_is_scipys_geometric_mean(rows):
 def test_the_mean_is_over_the_starts_that_differ_still():
     left = torch.tensor([[1.0, 1.0], [0.25, 0.0], [0.0, 0.0], [INF, 1.0], [4.0, math.nan]])
     assert geometric_mean(left).tolist() == pytest.approx([1.0, 0.25, 0.0, INF, 4.0])
+    nothing = torch.tensor([[math.nan, math.nan], [math.nan, 0.0]])
+    assert geometric_mean(nothing).tolist() == pytest.approx([math.nan, 0.0], nan_ok=True)
 
 
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=30), st.floats(0, 1))
@@ -312,6 +321,12 @@ def test_a_curve_that_is_none_is_refused():
     for curve in ([], [[1.0]], "much"):
         with pytest.raises(ValueError, match=r"^curve must be a list of numbers, one a step"):
             steps_until(curve, 0.1)
+
+
+@pytest.mark.parametrize("share", ["a", None, math.nan, INF, -0.1])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=r"^share must be a number of at least 0, but "):
+        steps_until([1.0, 0.5], share)
 
 
 @pytest.mark.parametrize("name", ["rnn", "deep gru", "deep lstm", "projected lstm"])
@@ -337,6 +352,46 @@ def test_the_curve_is_that_of_the_real_layer(name):
             apart = (run(b, [part[:, s : s + 1] for part in noise]) - zero).norm(dim=1)
             found.append(apart / apart[0])
     np.testing.assert_allclose(curve, stats.gmean(torch.stack(found), axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("std", [0.3, 1e-6, 1e-9])
+def test_a_float32_layer_is_measured_in_float64(std):
+    """A contraction by 0.8; in float32 the rounding of its states would be 12 differences."""
+    torch.manual_seed(8)
+    rnn, x = nn.RNN(2, 16), torch.randn(30, 3, 2)
+    with torch.no_grad():
+        W = rnn.get_parameter("weight_hh_l0")
+        W.mul_(0.8 / tk.sigma_max(W))
+    curve = forgetting_curve(rnn, x, std=std)
+    bound = 0.8 ** torch.arange(31, dtype=DOUBLE)
+    assert (curve <= bound * (1 + 1e-5) + 1e-13 / std).all()
+    precise = nn.RNN(2, 16, dtype=DOUBLE)
+    precise.load_state_dict(rnn.state_dict())
+    assert torch.equal(curve, forgetting_curve(precise, x.double(), std=std))
+
+
+def test_a_start_below_float32_is_one_too():
+    rnn = elman(0.5 * haar_orthogonal(6, 0), nonlinearity="linear", dtype=torch.float32)
+    curve = forgetting_curve(rnn, silence(20, torch.float32), std=1e-60)
+    np.testing.assert_allclose(curve, 0.5 ** np.arange(21.0), rtol=1e-5)
+
+
+def test_the_curve_leaves_layer_and_input_alone():
+    rnn, x = tk.LSTM(SIZE, H, initial_state="carried"), torch.randn(T, B, SIZE)
+    rnn(x)
+    before, given = copy.deepcopy(rnn), x.clone()
+    forgetting_curve(rnn, x)
+    assert rnn.training
+    assert torch.equal(x, given)
+    for name in ("h0_carried", "c0_carried", *rnn.state_dict()):
+        mine, theirs = getattr(rnn, name), getattr(before, name)
+        assert mine.dtype == theirs.dtype == torch.float32
+        assert torch.equal(mine, theirs)
+
+
+def test_what_does_not_fit_a_layer_is_refused_before_it_is_cast():
+    with pytest.raises(ValueError, match=r"^x must have the dtype of rnn, torch.float32"):
+        forgetting_curve(nn.GRU(SIZE, H), torch.zeros(T, SIZE, dtype=DOUBLE))
 
 
 def test_input_makes_a_network_forget_beyond_radius_1():

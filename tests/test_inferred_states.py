@@ -52,11 +52,26 @@ def test_each_sequence_gets_the_state_of_its_own_context():
     assert c0.is_contiguous()
 
 
-def test_only_a_relu_layer_may_start_beyond_one():
-    infer = InferredState(nn.RNN(1, 40, nonlinearity="relu"), 4)
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        nn.RNN(1, 40, nonlinearity="relu"),
+        tk.ElmanRNN(1, 40, nonlinearity="linear"),
+        nn.LSTM(1, 40, proj_size=20),
+    ],
+    ids=["relu", "linear", "projected"],
+)
+def test_a_layer_without_bounds_may_start_beyond_one(rnn):
+    infer = InferredState(rnn, 4)
     for parameter in infer.parameters():
         nn.init.normal_(parameter)
-    assert infer(torch.randn(30, 4)).abs().max() > 1
+    found = infer(torch.randn(30, 4))
+    h0 = found[0] if isinstance(found, tuple) else found
+    assert h0.abs().max() > 1
+
+
+def test_a_width_may_be_a_float_that_is_whole():
+    assert InferredState(nn.GRU(1, 2), 3, width=8.0).hidden.out_features == 8  # type: ignore[arg-type]
 
 
 def test_it_learns_what_the_context_says():
@@ -85,6 +100,10 @@ def test_it_learns_what_the_context_says():
         (
             lambda: InferredState(nn.GRU(1, 2), 3)(torch.zeros(4, 2)),
             r"context must be a tensor of shape \(B, 3\)",
+        ),
+        (
+            lambda: InferredState(nn.GRU(1, 2), 3)(torch.zeros(4, 3, dtype=torch.long)),
+            "context must be of dtype torch.float32, but torch.int64 was given",
         ),
     ],
 )

@@ -193,6 +193,7 @@ def test_a_strategy_has_one_colour_at_any_noise():
     assert plots.color_of("noisy 0.3") == plots.COLORS["noisy"]
     assert plots.color_of("noisy 1") != plots.color_of("noisy 0.3")
     assert plots.color_of("learned+noisy 0.3") == plots.COLORS["learned+noisy"]
+    assert plots.color_of("0.003") == plots.COLORS["bound"]
 
 
 def test_difference_curves_have_their_interval_around_them(ax):

@@ -651,6 +651,20 @@ def test_a_learned_state_has_a_rate_of_its_own():
     assert replicas.models()[2].rnn.h0.abs().max() == 0  # type: ignore[operator]
 
 
+def test_without_a_rate_of_its_own_a_state_follows_the_optimizer():
+    def tenfold(parameters, lr):
+        return torch.optim.SGD(parameters, lr=10 * lr)
+
+    models = drop_in_models(drop_ins.GRU, ["learned"] * 2)
+    ((x, target),) = make_batches(2, steps=1)
+    one, ten = (Replicas(models, optimizer=o, lr=0.1) for o in ("sgd", tenfold))
+    for replicas in (one, ten):
+        replicas.step(x, target, cross_entropy)
+    for slow, fast in zip(one.models(), ten.models(), strict=True):
+        assert slow.rnn.h0.abs().max() > 0  # type: ignore[operator]
+        assert_close(fast.rnn.h0, 10 * slow.rnn.h0)  # type: ignore[operator]
+
+
 # Divergence
 
 

@@ -47,6 +47,13 @@ def test_a_large_table_is_saved_compressed_with_fewer_digits(folder):
         results.load_results("trial")
 
 
+def test_the_other_format_is_replaced_too(folder):
+    for n, compress in enumerate([False, True, False]):
+        results.save_results("trial", TABLE.assign(loss=n), SETTINGS, compress=compress)
+        assert results.load_results("trial")["loss"].tolist() == [n, n]
+    assert not (folder / "results" / "trial.csv.gz").exists()
+
+
 def test_saving_again_replaces_and_keeps_all_other_files(folder):
     before = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     results.save_results("trial", TABLE, SETTINGS)

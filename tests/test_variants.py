@@ -300,7 +300,7 @@ def test_variants_are_made_from_what_they_differ_in_and_what_they_share():
         ),
         (
             {"state_lr": 0.1, "initial_state": "noisy"},
-            "state_lr must be None for a state that is not learned, but 0.1 was given",
+            "state_lr must be given to variants with a learned state alone, but 0.1 was given",
         ),
         ({"lr": "fast"}, "lr must be a number of at least 0, but 'fast' was given"),
         ({"clipper": 1.0}, "clipper must be a Clipper or None, but 1.0 was given"),

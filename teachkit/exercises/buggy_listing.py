@@ -42,7 +42,8 @@ REPAIRS = {
 }
 # Where to look for a bug that was not found.
 _MISSED = {
-    8: "Which dimension of x, (16, T, 3), counts the series? PyTorch objects only if T is not 16.",
+    8: "Which dimension of x, (16, T, 3), counts the series? Once line 12 is repaired, "
+    "PyTorch objects unless T is 16.",
     12: "Follow h0 through `train`: does it ever take part, or is its gradient None for good?",
     19: "What order have the two states of nn.LSTM? Exchanged they raise no error.",
 }
@@ -120,7 +121,7 @@ def spot_the_bugs(lines: Any) -> Feedback:
     hint = f"{len(found)} of the {len(REPAIRS)} bugs found."
     if accused:
         why = _INNOCENT.get(accused[0], "it does what it should.")
-        hint += f" Line {accused[0]} is right: {why}"
+        hint += f" Line {accused[0]} is right, take it out: {why}"
     if missed:
         hint += f" {_MISSED[missed[0]]}"
     return Feedback("wrong", hint, png)
@@ -138,17 +139,25 @@ def _lines(answer: Any) -> set[int]:
     if any(number is ... for number in answer):
         raise Stop(OPEN)
     try:
-        lines = {int(number) for number in answer if int(number) == float(number)}
-    except (TypeError, ValueError, OverflowError):
+        lines = {_line(number) for number in answer}
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise expected from None
     last = len(LISTING.splitlines())
-    if not lines or min(lines) < 1 or max(lines) > last:
+    if min(lines) < 1 or max(lines) > last:
         raise wrong(f"Line numbers from 1 to {last} are expected.")
     return lines
 
 
+def _line(given: Any) -> int:
+    """Return a line number; raises `ValueError`, or what `int` does, where there is none."""
+    number = given.item() if isinstance(given, (Tensor, np.ndarray, np.generic)) else given
+    if isinstance(number, bool) or int(number) != float(number):
+        raise ValueError
+    return int(number)
+
+
 _SOLVED = (
     "Line 8 takes the number of steps for that of the series; 12 passes zeros, so that h0 is never "
-    "used and its gradient stays None (which also hides line 8); 19 hands c over as h. Repaired, "
-    "they are as shown."
+    "used and its gradient stays None (which also hides line 8); 19 hands c over as h. The "
+    "picture shows the lines with their repairs."
 )

@@ -97,10 +97,10 @@ def _pair(given: Any, B: int, T: int, case: str) -> tuple[Tensor, Tensor]:
         if shape == (1, B, 5):
             continue
         hint = first(
-            (shape == (1, T, 5), "that is the number of steps, not of sequences."),
-            (shape == (1, 1, 5), "repeat it for each sequence of the batch, with expand."),
+            (shape == (1, T, 5), "That is the number of steps, not of sequences."),
+            (shape == (1, 1, 5), "Repeat it for each sequence of the batch, with expand."),
             (shape == (B, 1, 5), "batch_first turns x and the output, but never the states."),
-            (shape in ((B, 5), (5,)), "the first dimension counts layers and directions; keep it."),
+            (shape in ((B, 5), (5,)), "The first dimension counts layers and directions; keep it."),
             (True, ""),
         )
         raise wrong(f"{case}{name} must have shape {(1, B, 5)}, but has {shape}. {hint}".strip())

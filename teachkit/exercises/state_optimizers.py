@@ -55,7 +55,7 @@ def state_groups(function: Any) -> Feedback:
     """Chapter 03: give AdamW a group of its own for the learned initial states."""
     hint = None
     for model in (_Model(), _Other()):
-        given = call(function, "(model)", model)
+        given = call(function, "(model)", model, advice=_ADVICE)
         if given is None:
             return OPEN
         found = _settings(given, model)
@@ -88,6 +88,14 @@ def state_groups(function: Any) -> Feedback:
         return Feedback("wrong", hint, png)
     text = "h0 and c0 learn at 0.01 without weight decay, everything else at 0.001 with 0.1."
     return Feedback("right", text, png)
+
+
+# Words of a common error -> what to do about it.
+_ADVICE = {
+    "must match the size of tensor": (
+        "`p in states` compares numbers: compare names, or objects with `is`."
+    )
+}
 
 
 def _is_state(name: str) -> bool:

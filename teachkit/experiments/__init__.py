@@ -21,7 +21,7 @@ from .exploding import (
 from .first_steps import FIRST_STEPS, first_steps_study, window_task
 from .inferred import INFERRED, inferred_study
 from .pretraining import PRETRAINING, STARTS, pretraining_gain, pretraining_study
-from .runs import at_best_rate_of, gains, gains_by_time, melted, speed
+from .runs import gains, gains_by_time, melted, runs_at_best_rate, speed
 from .state_rates import STATE_RATES, STATE_TUNING, state_rates_study, state_tuning_study
 from .states import (
     PERTURBED,
@@ -58,7 +58,6 @@ __all__ = [
     "TRAINED_STATES",
     "Study",
     "at_best_rate",
-    "at_best_rate_of",
     "final_rows",
     "first_steps_study",
     "gains",
@@ -77,6 +76,7 @@ __all__ = [
     "recall_study",
     "recalled",
     "run_studies",
+    "runs_at_best_rate",
     "solved_share",
     "speed",
     "state_rates_study",

@@ -11,12 +11,11 @@ import pandas as pd
 from ..clipping import Clipper
 from ..errors import check_choice
 from ..initial_states import AdaptiveState, InitialState, LearnedState, NoisyState, ZeroState
-from ..plans import Plan
 from ..sequence_tasks import Digits, Names
 from ..series_tasks import Characters, Forecast
 from ..tasks import Task
 from .runs import as_runs, together
-from .settings import changed, train
+from .settings import PLAN, changed, train
 
 ALL = 0  # sequences: as many as there are
 NAMES_LENGTH = 12
@@ -54,8 +53,8 @@ def window_task(task: str, seq_len: int | None = None, sequences: int = ALL) -> 
         return Digits("rows", size)
     check_choice("task", task, ["sunspots", "characters", "names", "digit rows"])
     if task == "sunspots":
-        return Forecast(seq_len or 20, every_step=True, train_size=size)
-    return Characters(seq_len or 10, train_size=size)
+        return Forecast(20 if seq_len is None else seq_len, every_step=True, train_size=size)
+    return Characters(10 if seq_len is None else seq_len, train_size=size)
 
 
 def variant_name(strategy: str, std: float) -> str:
@@ -77,7 +76,7 @@ def training_options(hidden_size: int) -> dict[str, Any]:
     return {
         "batch_size": s["batch_size"],
         "test_size": s["test_size"],
-        "plan": Plan(32),
+        "plan": PLAN,
         "hidden_size": hidden_size,
         "lr": s["lr"],
         "clipper": Clipper("norm", s["clip"]),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..clipping import Clipper
 from ..device import generator, threads
 from ..drop_ins import LSTM
+from ..errors import check_choice
 from ..inferred_states import InferredState
 from ..initializers import initialize
 from ..tasks import Forecast, batches
@@ -36,11 +37,12 @@ class Forecaster(nn.Module):
 
     start: "zero" and "learned" skip the context; "inferred" makes the initial state from it;
     "warm-up" reads it from zero, and is not judged by what it says meanwhile. x (context + T, B, 1)
-    -> (T, B, 1).
+    -> (T, B, 1). Raises `ValueError` for another start.
     """
 
     def __init__(self, start: str, context: int, hidden_size: int, seed: int) -> None:
         super().__init__()
+        check_choice("start", start, INFERRED["starts"])
         self.context = context
         self.warm_up = start == "warm-up"
         state = "learned" if start == "learned" else "zero"

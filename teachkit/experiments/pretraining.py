@@ -12,13 +12,11 @@ from ..clipping import Clipper
 from ..device import generator
 from ..errors import bad, check_count
 from ..models import SequenceModel
-from ..plans import Plan
 from ..replicas import Replicas
 from ..sequence_tasks import Names, Words
 from ..statistics import t_interval
-from ..tasks import batches
 from ..variants import Variant
-from .settings import changed
+from .settings import PLAN, changed, trained_on
 
 PRETRAINING: dict[str, Any] = {
     "hidden_size": 64,
@@ -60,19 +58,14 @@ def pretraining_study(**changes: Any) -> pd.DataFrame:
 
 
 def _replicas(models: list[SequenceModel], lr: Any, s: dict[str, Any]) -> Replicas:
-    # A measured plan could differ from day to day, and with it rounding.
-    return Replicas(models, lr=lr, clipper=Clipper("norm", s["clip"]), plan=Plan(32))
+    return Replicas(models, lr=lr, clipper=Clipper("norm", s["clip"]), plan=PLAN)
 
 
 def _pretrained(
     models: list[SequenceModel], seeds: list[int], s: dict[str, Any]
 ) -> list[SequenceModel]:
-    task = Words()
     replicas = _replicas(models, s["pretraining_lr"], s)
-    loaders = [batches(task, s["batch_size"], seed=seed) for seed in seeds]
-    for _ in range(s["pretraining_steps"]):
-        x, target = zip(*map(next, loaders), strict=True)
-        replicas.step(torch.stack(x), torch.stack(target), task.loss)
+    trained_on(replicas, Words(), seeds, s["batch_size"], s["pretraining_steps"])
     return replicas.models()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import bad, check_choice
 from ..statistics import loss_by_time, select, steps_ratio, t_interval, threshold_between
 
 
@@ -60,7 +61,13 @@ def gains(
     Returns a row for each group of `by` and variant: pairs (seeds of which neither diverged), mean,
     difference (variant minus baseline: negative is better for a loss), and low and high of its
     95 % t interval; no row where there is no pair. Nothing is corrected for many comparisons.
+    Raises `ValueError` for an unknown column or baseline, and where a seed has several rows.
     """
+    for name in (column, *by):
+        check_choice("column", name, list(runs.columns))
+    check_choice("baseline", baseline, list(runs["variant"].unique()))
+    if runs.duplicated([*by, "variant", "seed"]).any():
+        raise bad("by", by, "columns that leave one row for each variant and seed")
     rows = []
     for key, group in runs.groupby(by, sort=False):
         wide = group.pivot(index="seed", columns="variant", values=column)
@@ -79,23 +86,28 @@ def gains(
 def gains_by_time(runs: pd.DataFrame, by: list[str], *, baseline: str = "zero") -> pd.DataFrame:
     """Compare every variant with `baseline` at each time step since the reset.
 
-    Returns the columns of `gains` and t, counted from 1.
+    Returns the columns of `gains` and t, counted from 1. Raises `ValueError` like it, and for runs
+    without such columns (t_1, ...).
     """
     steps = [name for name in runs.columns if name.startswith("t_")]
+    check_choice("column", "t_1", list(runs.columns))
     tables = [gains(runs, step, by, baseline=baseline).assign(t=int(step[2:])) for step in steps]
     return pd.concat([table for table in tables if not table.empty], ignore_index=True)
 
 
-def at_best_rate_of(
+def runs_at_best_rate(
     runs: pd.DataFrame, columns: Mapping[str, str], *, variant: str = "zero"
 ) -> pd.DataFrame:
     """Return the runs at the learning rate at which `variant` ends best, task by task.
 
     columns: of the loss by which each task is judged, {task: column}. A rate at which a run of
-    `variant` diverged is not the best.
+    `variant` diverged is not the best. Raises `ValueError` for a task without a column, and for an
+    unknown variant.
     """
     chosen = []
+    check_choice("variant", variant, list(runs["variant"].unique()))
     for task, group in runs.groupby("task", sort=False):
+        check_choice("a task of columns", task, columns)
         own = group[group["variant"] == variant]
         means = own.groupby("lr")[columns[str(task)]].agg(lambda losses: losses.mean(skipna=False))
         chosen.append(group[group["lr"] == means.idxmin()])
@@ -108,8 +120,11 @@ def speed(
     """Compare how many updates the variants take to `share` of the gain of `baseline`.
 
     Returns a row for each group of `by` and variant: those of `statistics.steps_ratio`, where a
-    ratio of 0.9 is a tenth fewer updates.
+    ratio of 0.9 is a tenth fewer updates. Between two measurements the loss is taken as a straight
+    line. Raises `ValueError` where a seed has several rows.
     """
+    if runs.duplicated([*by, "variant", "seed"]).any():
+        raise bad("by", by, "columns that leave one row for each variant and seed")
     tables = []
     for key, group in runs.groupby(by, sort=False):
         table = melted(group, "at_", "step").rename(columns={"loss": "value"})

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import torch
 
 from ..clipping import Clipper
 from ..comparison import compare
 from ..errors import check_choice
 from ..plans import Plan
-from ..tasks import Task
+from ..replicas import Replicas
+from ..tasks import Task, batches
+
+# A measured plan could differ from day to day, and with it rounding.
+PLAN = Plan(32)
 
 
 def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,12 +47,23 @@ def train(
         score_every=score_every or steps,
         batch_size=settings["batch_size"],
         progress=False,
-        # a measured plan could differ from day to day, and with it rounding
-        plan=Plan(32),
+        plan=PLAN,
         hidden_size=settings["hidden_size"],
         clipper=Clipper("norm", settings["clip"]),
         **common,
     )
+
+
+def trained_on(
+    replicas: Replicas, task: Task, seeds: list[int], batch_size: int, steps: int
+) -> None:
+    """Train replicas, each block of `len(seeds)` on the batches of the seeds."""
+    loaders = [batches(task, batch_size, seed=seed) for seed in seeds]
+    copies = len(replicas) // len(seeds)
+    for _ in range(steps):
+        x, target = (torch.stack(part) for part in zip(*map(next, loaders), strict=True))
+        x, target = (v.repeat(copies, *[1] * (v.ndim - 1)) for v in (x, target))
+        replicas.step(x, target, task.loss)
 
 
 def at_the_end(table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:

@@ -10,23 +10,24 @@ import torch
 from ..clipping import Clipper
 from ..device import generator
 from ..models import SequenceModel
-from ..plans import Plan
 from ..replicas import Replicas
 from ..sequence_tasks import Names
 from ..tasks import Words
 from ..variants import Variant
 from .first_steps import window_task
 from .runs import as_runs, together
-from .settings import changed, train
-from .states import trained_on
+from .settings import PLAN, changed, train, trained_on
 
 STATE_RATES: dict[str, Any] = {
-    "cases": [["names", None, 32, 600], ["sunspots", 20, 16, 600], ["characters", 10, 64, 600]],
+    "cases": [
+        ["names", None, 32, 600, 30],
+        ["sunspots", 20, 16, 600, 10],
+        ["characters", 10, 64, 600, 30],
+    ],  # task, seq_len, hidden_size, steps, score_every
     "state_lrs": [3e-3, 3e-2, 0.3, 3.0],
     "lr": 3e-3,
     "batch_size": 32,
     "clip": 1.0,
-    "measurements": 20,
     "seeds": 16,
 }
 STATE_TUNING: dict[str, Any] = {
@@ -55,13 +56,13 @@ def state_rates_study(**changes: Any) -> pd.DataFrame:
     for rate in s["state_lrs"]:
         variants[f"{rate:g}"] = {"initial_state": "learned", "state_lr": rate}
     tables = []
-    for task, seq_len, hidden_size, steps in s["cases"]:
+    for task, seq_len, hidden_size, steps, every in s["cases"]:
         table = train(
             window_task(task, seq_len),
             variants,
             {**s, "hidden_size": hidden_size},
             steps=steps,
-            score_every=max(1, steps // s["measurements"]),
+            score_every=every,
             lr=s["lr"],
         )
         tables.append(as_runs(table, task=task))
@@ -85,7 +86,7 @@ def state_tuning_study(**changes: Any) -> pd.DataFrame:
         [Variant(hidden_size=s["hidden_size"]).model(Words(), seed) for seed in seeds],
         lr=s["pretraining_lr"],
         clipper=Clipper("norm", s["pretraining_clip"]),
-        plan=Plan(32),
+        plan=PLAN,
     )
     trained_on(words, Words(), seeds, s["batch_size"], s["pretraining_steps"])
     trained = [model.state_dict() for model in words.models()]
@@ -105,7 +106,7 @@ def state_tuning_study(**changes: Any) -> pd.DataFrame:
             [start(seed) for _, seed in runs],
             lr=0.0,
             state_lr=[rate for rate, _ in runs],
-            plan=Plan(32),
+            plan=PLAN,
         )
         own = [torch.randperm(x.shape[1], generator=generator(n, "names"))[:size] for n in seeds]
         draws = [generator(seed, "batches") for seed in seeds]

@@ -10,34 +10,33 @@ from torch import Tensor
 
 from ..clipping import Clipper
 from ..device import generator
-from ..plans import Plan
+from ..errors import bad, check_choice
+from ..objectives import UNUSED
 from ..replicas import Replicas
-from ..statistics import select
-from ..tasks import Task, batches
+from ..tasks import Task
 from ..variants import Variant
 from .first_steps import variants_of, window_task
 from .runs import as_runs, together
-from .settings import changed, train
+from .settings import PLAN, at_the_end, changed, train, trained_on
 
 STATES: dict[str, Any] = {
     "cases": [
-        ["names", None, 32, 1500],
-        ["sunspots", 20, 16, 600],
-        ["digit rows", None, 32, 400],
-        ["characters", 10, 64, 1000],
-    ],  # task, seq_len, hidden_size, steps
+        ["names", None, 32, 1500, 75],
+        ["sunspots", 20, 16, 600, 10],
+        ["digit rows", None, 32, 400, 20],
+        ["characters", 10, 64, 1000, 50],
+    ],  # task, seq_len, hidden_size, steps, score_every
     "variants": [
         "zero", "noisy 0.1", "noisy 0.3", "noisy 1", "learned", "learned+noisy 0.3", "adaptive 0.3",
     ],
-    "lrs": [1e-3, 3e-3, 1e-2, 3e-2],
+    "lrs": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
     "batch_size": 32,
     "clip": 1.0,
-    "measurements": 20,
     "seeds": 16,
 }  # fmt: skip
 STREAMS: dict[str, Any] = {
     "seq_lens": [5, 10, 25],
-    "lrs": [3e-3, 1e-2, 3e-2],
+    "lrs": [3e-3, 1e-2, 3e-2, 1e-1],
     "hidden_size": 64,
     "batch_size": 32,
     "clip": 1.0,
@@ -58,23 +57,23 @@ LEFT_OVER = "left over"  # the state in which another sequence ended
 
 
 def states_study(**changes: Any) -> pd.DataFrame:
-    """Train LSTMs with every initial state on four tasks at four learning rates, with Adam.
+    """Train LSTMs with every initial state on four tasks at five learning rates, with Adam.
 
     changes: to `STATES`, for a smaller study. Returns a row a run: task, lr, variant, seed, the
-    held-out loss at 21 moments of the training (at_0, ... by updates, NaN where the task's differ)
-    and by time step since the reset at its end (t_1, ...). Raises `ValueError` for a setting that
+    held-out loss during the training (at_0, ... by updates, NaN at those of other tasks) and by
+    time step since the reset at its end (t_1, ...). Raises `ValueError` for a setting that
     `STATES` does not have. Taught in chapter 03.
     """
     s = changed(STATES, changes)
     tables = []
-    for task, seq_len, hidden_size, steps in s["cases"]:
+    for task, seq_len, hidden_size, steps, every in s["cases"]:
         for lr in s["lrs"]:
             table = train(
                 window_task(task, seq_len),
                 _chosen(s["variants"]),
                 {**s, "hidden_size": hidden_size},
                 steps=steps,
-                score_every=max(1, steps // s["measurements"]),
+                score_every=every,
                 lr=lr,
             )
             tables.append(as_runs(table, task=task, lr=lr))
@@ -83,6 +82,8 @@ def states_study(**changes: Any) -> pd.DataFrame:
 
 def _chosen(names: list[str]) -> dict[str, Any]:
     known = variants_of([0.1, 0.3, 1.0])
+    for name in names:
+        check_choice("variants", name, known)
     return {name: known[name] for name in names}
 
 
@@ -110,13 +111,8 @@ def streams_study(**changes: Any) -> pd.DataFrame:
                 test_size=s["test_steps"] // seq_len,
                 lr=lr,
             )
-            found = pd.DataFrame(
-                {
-                    "cold": select(table, "test_loss").T.stack(),
-                    "long_run": select(table, "stream_loss").T.stack(),
-                }
-            ).reindex(list(variants), level="variant")
-            found = found.reset_index()
+            found = at_the_end(table, ["test_loss", "stream_loss"])
+            found.columns = pd.Index(["variant", "seed", "cold", "long_run"])
             found.insert(0, "seq_len", seq_len)
             found.insert(1, "lr", lr)
             tables.append(found)
@@ -146,7 +142,7 @@ def perturbed_study(**changes: Any) -> pd.DataFrame:
             lr=s["lr"],
             clipper=Clipper("norm", s["clip"]),
             seeds=[seed for _, seed in runs],
-            plan=Plan(32),
+            plan=PLAN,
         )
         trained_on(replicas, task, seeds, s["batch_size"], steps)
         table = pd.DataFrame(runs, columns=["variant", "seed"])
@@ -158,21 +154,7 @@ def perturbed_study(**changes: Any) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def trained_on(
-    replicas: Replicas, task: Task, seeds: list[int], batch_size: int, steps: int
-) -> None:
-    """Train replicas, each block of `len(seeds)` on the batches of the seeds."""
-    loaders = [batches(task, batch_size, seed=seed) for seed in seeds]
-    copies = len(replicas) // len(seeds)
-    for _ in range(steps):
-        x, target = (torch.stack(part) for part in zip(*map(next, loaders), strict=True))
-        x, target = (v.repeat(copies, *[1] * (v.ndim - 1)) for v in (x, target))
-        replicas.step(x, target, task.loss)
-
-
-def _perturbed_losses(
-    replicas: Replicas, task: Task, stds: list[float]
-) -> dict[float | str, Tensor]:
+def _perturbed_losses(replicas: Replicas, task: Task, stds: list[float]) -> dict[str, Tensor]:
     x, target = (v[None] for v in task.held_out(500))
     models = replicas.models()
     count = x.shape[2]
@@ -181,15 +163,34 @@ def _perturbed_losses(
         for name in ("h0", "c0")
     )
     noise = [torch.randn(own[0].shape[1:], generator=generator(0, name)) for name in ("h0", "c0")]
-    starts: dict[float | str, Any] = {
-        std: tuple(state + std * z for state, z in zip(own, noise, strict=True)) for std in stds
+    starts: dict[str, Any] = {
+        str(float(std)): tuple(state + std * z for state, z in zip(own, noise, strict=True))
+        for std in stds
     }
-    _, ends = replicas.outputs(x)
-    starts[LEFT_OVER] = tuple(end.roll(1, dims=1) for end in ends)
+    # half of the held-out part away: neighbouring windows of a series share most of their values
+    starts[LEFT_OVER] = tuple(end.roll(count // 2, dims=1) for end in _ends(replicas, x, target))
     return {
         name: replicas.measure(x, target, {"loss": task.loss}, states)[0]["loss"]
         for name, states in starts.items()
     }
+
+
+def _ends(replicas: Replicas, x: Tensor, target: Tensor) -> list[Tensor]:
+    """Return the states, (R, N, H), in which the N sequences end, each after its own last step."""
+    steps = x.shape[1]
+    used = target[0] != UNUSED if target.dtype == torch.long else torch.ones(x.shape[1:3])
+    lengths = used.sum(0).long()
+    found = [torch.empty(0)] * 2
+    for length in range(1, steps + 1):
+        chosen = (lengths == length).nonzero().flatten()
+        if not len(chosen):
+            continue
+        _, states = replicas.outputs(x[:, :length, chosen])
+        for n, state in enumerate(states):
+            if not found[n].numel():
+                found[n] = state.new_zeros(len(replicas), x.shape[2], state.shape[2])
+            found[n][:, chosen] = state
+    return found
 
 
 def _start(rnn: Any, name: str) -> Tensor:
@@ -201,10 +202,13 @@ def _start(rnn: Any, name: str) -> Tensor:
 def harm(table: pd.DataFrame) -> pd.DataFrame:
     """Say by how much a wrong start raises the loss of each run, against its own start.
 
-    table: of `perturbed_study`. Returns its rows with another start, and a column harm.
+    table: of `perturbed_study`. Returns its rows with another start, and a column harm. Raises
+    `ValueError` for a table without a perturbation of 0, the own start.
     """
     run = ["task", "variant", "seed"]
     table = table.assign(perturbation=table["perturbation"].astype(str))
     own = table[table["perturbation"] == "0.0"].rename(columns={"loss": "own"})
+    if own.empty:
+        raise bad("table", table["perturbation"].unique().tolist(), "one with a perturbation of 0")
     found = table[table["perturbation"] != "0.0"].merge(own[[*run, "own"]], on=run)
     return found.assign(harm=found["loss"] - found["own"])

@@ -12,13 +12,11 @@ from torch import Tensor
 from ..clipping import Clipper
 from ..drop_ins import RNN
 from ..errors import check_count
-from ..plans import Plan
 from ..replicas import Replicas
 from ..results import load_results
-from ..tasks import batches
 from ..variants import Variant
 from .first_steps import window_task
-from .settings import changed
+from .settings import PLAN, changed, trained_on
 
 TRAINED_STATES: dict[str, Any] = {
     "task": "sunspots",
@@ -41,18 +39,15 @@ def trained_states_study(**changes: Any) -> pd.DataFrame:
     """
     s = changed(TRAINED_STATES, changes)
     task = window_task(s["task"], s["seq_len"])
-    seeds = range(s["seeds"])
+    seeds = list(range(s["seeds"]))
     variant = Variant(cell="rnn", hidden_size=s["hidden_size"], initial_state="learned")
     replicas = Replicas(
         [variant.model(task, seed) for seed in seeds],
         lr=s["lr"],
         clipper=Clipper("norm", s["clip"]),
-        plan=Plan(32),
+        plan=PLAN,
     )
-    loaders = [batches(task, s["batch_size"], seed=seed) for seed in seeds]
-    for _ in range(s["steps"]):
-        x, target = zip(*map(next, loaders), strict=True)
-        replicas.step(torch.stack(x), torch.stack(target), task.loss)
+    trained_on(replicas, task, seeds, s["batch_size"], s["steps"])
     tables = []
     for seed, model in zip(seeds, replicas.models(), strict=True):
         found = {name: value.detach() for name, value in model.rnn.named_parameters()}

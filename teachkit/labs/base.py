@@ -42,6 +42,10 @@ class Lab:
         self.spec = spec
         self.start = spec.check(settings)
         self.settings = dict(self.start)
+        # What a place aside is left for, and what was entered there: where the lab opens in one,
+        # the settings that nobody moved to fit.
+        self._opened = {**spec.defaults, **{name: self.start[name] for name in settings}}
+        self._outside, self._entered = self._opened, self.start
         self.error: BaseException | None = None
         self.training_error: BaseException | None = None
         self.result: Any = None
@@ -168,11 +172,21 @@ class Lab:
             return
         given = {c.name: c.read(self.controls[c.name]) for c in self.spec.controls}
         try:
-            self.settings = self.spec.fit(given)
+            self.settings = self._fitted(given)
             self._set_controls(self.settings)
             self._redraw()
         except Exception as error:
             self._report(error)
+
+    def _fitted(self, given: Settings) -> Settings:
+        """Return what fits, with the values from before a place aside that the reader leaves."""
+        inside, outside = self.spec.aside(self.settings), self._outside
+        if inside and not self.spec.aside(given):
+            given = {n: outside[n] if v == self._entered[n] else v for n, v in given.items()}
+        found = self.spec.fit(given)
+        if self.spec.aside(found) and not inside:
+            self._outside, self._entered = self.settings, found
+        return found
 
     def _redraw(self) -> None:
         try:
@@ -202,6 +216,7 @@ class Lab:
         """Return to the settings and the seed that the lab started with."""
         self.stop()
         self.settings = dict(self.start)
+        self._outside, self._entered = self._opened, self.start
         self.message.value = ""
         if self.training is not None:
             self.training_view.value, self.progress.value = "", 0.0

@@ -33,7 +33,12 @@ class Slider:
     def check(self, given: Any, limit: tuple[Any, ...] | None = None) -> float:
         """Return a valid value or raise `ValueError`."""
         low, high = limit or (self.low, self.high)
-        number = check_number(self.name, given, low, high)
+        try:
+            number = check_number(self.name, given, low, high)
+        except ValueError:
+            if low < high:
+                raise
+            raise bad(self.name, given, f"{low:.10g} here") from None
         if not self.whole:
             return number
         if number != int(number):
@@ -90,7 +95,12 @@ class Choice:
 
     def check(self, given: Any, limit: tuple[Any, ...] | None = None) -> Any:
         """Return a valid value or raise `ValueError`."""
-        check_choice(self.name, given, limit or self.options)
+        try:
+            check_choice(self.name, given, limit or self.options)
+        except ValueError:
+            if limit is None or len(limit) > 1:
+                raise
+            raise bad(self.name, given, f"{limit[0]!r} here") from None
         return given
 
     def nearest(self, value: Any, limit: tuple[Any, ...]) -> Any:

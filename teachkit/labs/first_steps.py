@@ -6,6 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,18 @@ def _losses(by_step: np.ndarray, by_time: np.ndarray, seeds: np.ndarray) -> Loss
         rows = np.full((SEEDS, values.shape[1]), np.nan)
         rows[seeds] = values
         found.append(rows)
-    # A window may end before the longest one does, and no held-out name have so many letters.
-    return Losses(found[0], found[1][:, np.isfinite(found[1]).any(axis=0)])
+    return Losses(*found)
+
+
+def _same_steps(*losses: Losses) -> list[Losses]:
+    """Leave out the time steps that none of the runs has, the same ones in all losses.
+
+    A window may end before the longest one does, and no held-out name have so many letters. Where
+    every run diverged, all steps stay.
+    """
+    there = np.isfinite([one.by_time for one in losses]).any(axis=(0, 1))
+    kept = there | ~there.any()
+    return [replace(one, by_time=one.by_time[:, kept]) for one in losses]
 
 
 def _steps(runs: pd.DataFrame) -> tuple[int, ...]:
@@ -83,7 +94,7 @@ def _paired(
     """Put the losses of zero and of the settings' strategy together."""
     strategy, task = settings["strategy"], settings["task"]
     windows = "" if task == "names" else f"windows of {settings['seq_len']}, "
-    zero, other = losses
+    zero, other = _same_steps(*losses)
     return Paired(
         strategy=strategy,
         label=LABELS[strategy].format(settings["noise_std"]),

@@ -38,8 +38,9 @@ class Spec:
     table: the numbers of a result, for Save. posters: changes to the settings for the still
     pictures in a saved notebook (low, critical, high). limits: what some controls offer at these
     settings, {name: (low, high) of a slider, or options of a choice}; one that depends on another
-    limited control stands below it in `controls`. arguments: written first in the settings line,
-    for a lab of the reader's own model.
+    limited control stands below it in `controls`. aside: whether these settings are a place to come
+    back from, to the values that were moved to fit in there. arguments: written first in the
+    settings line, for a lab of the reader's own model.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Spec:
     table: Callable[[Any], pd.DataFrame]
     posters: Callable[[Settings], Sequence[Settings]] = field(default=lambda _: ({},))
     limits: Callable[[Settings], dict[str, tuple[Any, ...]]] = field(default=lambda _: {})
+    aside: Callable[[Settings], bool] = field(default=lambda _: False)
     training: Training | None = None
     arguments: str = ""
 

@@ -72,6 +72,17 @@ def _axes(hidden_size: int) -> tuple[str, str]:
     return "$h_1$", "$h_2$" if hidden_size == 2 else ""
 
 
+def _base(steepest: float) -> str:
+    """Write what the prediction is a power of, for an activation with this largest slope.
+
+    >>> _base(1.0), _base(0.25), _base(2.0)
+    ('rho', '(rho / 4)', '(2 rho)')
+    """
+    if steepest == 1:
+        return "rho"
+    return f"(rho / {1 / steepest:g})" if steepest < 1 else f"({steepest:g} rho)"
+
+
 def compute(settings: Settings) -> Trajectories:
     """Run the settings' network from all its starts. Pure."""
     if settings["network"] == COUNTEREXAMPLE:
@@ -157,6 +168,7 @@ SPEC = Spec(
     table=table,
     posters=posters,
     limits=limits,
+    aside=lambda s: s["network"] == COUNTEREXAMPLE,
 )
 
 
@@ -194,7 +206,7 @@ def own_trajectories_spec(model: nn.RNNBase, x: Tensor) -> Spec:
         return Trajectories(
             paths=paths,
             prediction=prediction,
-            base="rho" if steepest == 1 else "(rho / 4)",
+            base=_base(steepest),
             axes=_axes(base.proj_size or base.hidden_size),
             share=share,
             std=std,

@@ -47,14 +47,13 @@ def _trained(seed: int) -> tuple[nn.RNN, float]:
 
 
 def network(settings: Settings) -> nn.RNN:
-    """Return the network of the settings at their radius."""
+    """Return the network of the settings at their radius, one that the caller may change."""
     random, seed = settings["network"] == RANDOM, settings["seed"]
     rnn, own = _random(settings["hidden_size"], seed) if random else _trained(seed)
-    if settings["network"] == TRAINED:
-        return rnn
     rnn = copy.deepcopy(rnn)
-    with torch.no_grad():
-        rnn.get_parameter("weight_hh_l0").mul_(settings["rho"] / own)
+    if settings["network"] != TRAINED:
+        with torch.no_grad():
+            rnn.get_parameter("weight_hh_l0").mul_(settings["rho"] / own)
     return rnn
 
 

@@ -84,14 +84,14 @@ def table(result: Trajectories) -> pd.DataFrame:
     """Return a row a step: the place of each path in the plane, and what is left."""
     columns: dict[str, Any] = {"step": np.arange(len(result.paths[0].xy))}
     for paths in reversed(result.paths):
-        many = paths.xy.shape[1] > 1
+        kind, many = paths.kind.replace(" ", "_"), paths.xy.shape[1] > 1
         for i in range(paths.xy.shape[1]):
-            name = paths.kind.replace(" ", "_") + (f"_{i + 1}" if many else "")
+            name = f"{kind}_{i + 1}" if many else kind
             columns[f"{name}_x"], columns[f"{name}_y"] = paths.xy[:, i, 0], paths.xy[:, i, 1]
             if paths.left is not None:
                 columns[f"{name}_left"] = paths.left[:, i]
         if many:
-            columns[f"{name[:-2]}_mean_left"] = paths.mean
+            columns[f"{kind}_mean_left"] = paths.mean
     if result.prediction is not None:
         columns["prediction"] = result.prediction
     return pd.DataFrame(columns)

@@ -113,7 +113,7 @@ def test_what_was_not_given_follows_what_was():
     [
         (
             {"food": "soup", "meal": "tea"},
-            r"^food must be one of 'cake', but 'soup' was given\.$",
+            r"^food must be 'cake' here, but 'soup' was given\.$",
         ),
         (
             {"meal": "tea", "day": "work"},
@@ -125,6 +125,15 @@ def test_what_was_not_given_follows_what_was():
 def test_two_settings_that_cannot_be_together_are_one_sentence(settings, said):
     with pytest.raises(ValueError, match=said):
         spec().check(settings)
+
+
+@pytest.mark.parametrize("given", [1.04119, 2, "much", None, float("nan")])
+def test_a_slider_with_one_value_left_names_it_to_the_last_digit(given):
+    slider = Slider("rho", "rho", 1.0, 0.0, 3.0, 0.01)
+    said = f"rho must be 1.041189 here, but {given!r} was given."
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        slider.check(given, (1.041189, 1.041189))
+    assert slider.check(1.041189, (1.041189, 1.041189)) == 1.041189
 
 
 def test_the_widgets_offer_what_can_be_chosen():
@@ -151,6 +160,43 @@ def test_a_move_of_one_control_is_one_redraw():
     lab._redraw = lambda: drawn.append(dict(lab.settings))
     lab.controls["meal"].value = "tea"
     assert drawn == [{"day": "rest", "meal": "tea", "food": "cake", "grams": 100}]
+
+
+def test_who_leaves_a_place_aside_finds_the_values_from_before():
+    lab = opened(meal="breakfast", food="toast", grams=30)
+    lab.spec = replace(lab.spec, aside=lambda s: s["meal"] == "tea")
+    for _ in range(2):
+        lab.controls["meal"].value = "tea"
+        assert (lab.settings["food"], lab.settings["grams"]) == ("cake", 100)
+        lab.controls["meal"].value = "breakfast"
+        assert (lab.settings["food"], lab.settings["grams"]) == ("toast", 30)
+    lab.controls["meal"].value = "tea"
+    lab.controls["grams"].value = 150  # moved by hand: it stays
+    lab.controls["meal"].value = "lunch"
+    assert (lab.settings["food"], lab.settings["grams"]) == ("bread", 150)
+    assert {name: control.value for name, control in lab.controls.items()} == lab.settings
+    lab.controls["meal"].value = "tea"
+    lab.reset()
+    lab.controls["grams"].value = 60
+    assert lab.settings == {"day": "rest", "meal": "breakfast", "food": "toast", "grams": 60}
+    assert lab.error is None
+
+
+def test_a_lab_that_opens_aside_is_left_for_its_defaults_and_what_was_asked_for():
+    lab = Lab(replace(spec(), aside=lambda s: s["meal"] == "tea"), {"meal": "tea", "day": "rest"})
+    lab._redraw = lambda: None  # type: ignore[method-assign]
+    assert lab.widget is not None
+    for _ in range(2):
+        assert lab.settings["grams"] == 100
+        lab.controls["meal"].value = "breakfast"
+        assert lab.settings == {"day": "rest", "meal": "breakfast", "food": "egg", "grams": 50}
+        lab.controls["grams"].value = 70
+        lab.reset()
+    asked = Lab(lab.spec, {"meal": "tea", "grams": 150})
+    asked._redraw = lambda: None  # type: ignore[method-assign]
+    assert asked.widget is not None
+    asked.controls["meal"].value = "breakfast"
+    assert asked.settings["grams"] == 150
 
 
 def test_reset_offers_again_what_it_offered():
@@ -236,7 +282,7 @@ def test_what_is_no_stop_is_one_sentence(given):
 
 
 def test_a_stop_outside_its_limit_names_what_is_offered():
-    with pytest.raises(ValueError, match=r"^length must be one of 12, but 10 was given\.$"):
+    with pytest.raises(ValueError, match=r"^length must be 12 here, but 10 was given\.$"):
         LENGTH.check(10, NAMES)
     with pytest.raises(ValueError, match=r"^length must be one of 5, 10, 20, but 12 was given\.$"):
         Lab(windows(), {"length": 12})

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 import teachkit as tk
-from teachkit.comparison import compare
+from teachkit.comparison import Comparison, compare
 from teachkit.experiments.first_steps import (
     FIRST_STEPS,
     training_options,
@@ -268,7 +268,7 @@ def test_names_have_their_own_length_and_windows_come_back_at_10():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"task": "names", "seq_len": 10}, "seq_len must be one of 12, but 10 was given."),
+        ({"task": "names", "seq_len": 10}, "seq_len must be 12 here, but 10 was given."),
         ({"seq_len": 12}, "seq_len must be one of 5, 10, 20, but 12 was given."),
         ({"noise_std": 0.2}, "noise_std must be one of 0.1, 0.3, 1.0, but 0.2 was given."),
         ({"sequences": 0}, "sequences must be one of 16, 128, 1024, 'all', but 0 was given."),
@@ -537,6 +537,27 @@ def test_train_now_measures_what_compare_does():
         np.testing.assert_array_equal(
             losses.by_time, by_time.pivot(index="seed", columns="t", values="value")
         )
+
+
+@pytest.mark.parametrize("diverged", [["learned"], ["zero"], ["zero", "learned"]])
+def test_runs_that_all_diverge_keep_their_time_steps(diverged):
+    lab = first_steps(seq_len=5, hidden_size=8, strategy="learned")
+    variants = {
+        name: {"initial_state": name, "lr": 1e38 if name in diverged else 3e-3}
+        for name in ("zero", "learned")
+    }
+    options = {n: v for n, v in training_options(8).items() if n != "lr"}
+    comparison = Comparison(window_task("sunspots", 5), variants, seeds=range(16, 32), **options)
+    picture = FirstStepsPicture()
+    for _ in range(3):
+        result = module._measured(lab.settings, comparison)
+        assert result.zero.by_time.shape == result.other.by_time.shape == (16, 5)
+        picture.update(result)
+        comparison.step()
+    for name, losses in (("zero", result.zero), ("learned", result.other)):
+        assert np.isnan(losses.by_time).all() == (name in diverged)
+    assert "the first step is not known, as fewer than two pairs" in lab.spec.sentence(result)
+    assert len(lab.spec.table(result)) == 5 + 3
 
 
 @pytest.mark.parametrize("strategy", ["noisy", "learned+noisy", "adaptive"])

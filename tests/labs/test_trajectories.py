@@ -17,7 +17,7 @@ from teachkit.forgetting import noisy_starts, own_start, state_parts, steps_unti
 from teachkit.labs.canvas import Canvas
 from teachkit.labs.trajectories_networks import network
 from teachkit.labs.trajectories_picture import KINDS, Paths, Trajectories, TrajectoriesPicture
-from teachkit.labs.trajectories_words import number, sentence
+from teachkit.labs.trajectories_words import number, sentence, table
 from teachkit.models import random_input
 from teachkit.plots import COLORS
 from tests.labs.driving import check_shown, ends, open_lab, recreate
@@ -282,6 +282,36 @@ def test_the_counterexample_leaves_noise_steps_and_seed():
         assert recreate(lab.settings_line).sentence == lab.sentence
     with pytest.raises(ValueError, match=r"seq_len must be a number from 5 to 40, but 45 was"):
         tk.labs.trajectories(network=COUNTEREXAMPLE, seq_len=45)
+    with pytest.raises(ValueError, match=r"^rho must be 0 here, but 1\.0 was given\.$"):
+        tk.labs.trajectories(network=COUNTEREXAMPLE, rho=1)
+
+
+@pytest.mark.parametrize("start", [{}, {"rho": 0.7, "hidden_size": 30, "input": True, "seed": 40}])
+def test_who_leaves_the_counterexample_has_the_network_from_before(start):
+    lab = open_lab("trajectories", **start)
+    before, shown = dict(lab.settings), lab.view.value
+    lab.controls["network"].value = COUNTEREXAMPLE
+    check_shown(lab)
+    assert (lab.settings["rho"], lab.settings["hidden_size"], lab.settings["seq_len"]) == (0, 2, 40)
+    lab.controls["network"].value = "random"
+    check_shown(lab)
+    assert lab.settings == before
+    assert lab.view.value == shown
+    aside = open_lab("trajectories", network=COUNTEREXAMPLE)
+    aside.controls["network"].value = "random"
+    check_shown(aside)
+    assert aside.settings == tk.labs.trajectories().settings
+
+
+@pytest.mark.parametrize("kind", ["random", TRAINED, RESCALED])
+def test_a_network_may_be_changed_without_changing_the_next(kind):
+    settings = tk.labs.trajectories(network=kind).settings
+    first, expected = network(settings), copy.deepcopy(network(settings))
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.zero_()
+    for name, value in network(settings).named_parameters():
+        assert torch.equal(value, expected.get_parameter(name))
 
 
 # -- words ------------------------------------------------------------------------------------
@@ -352,6 +382,13 @@ def test_the_sentence_says_what_is_left(curves, said):
 def test_the_sentence_says_what_becomes_of_the_learned_start(curve, said):
     text = sentence(made_up(("noisy", [[1, 0.5, 0.2, 0.05]]), ("learned", [curve])))
     assert f"0.05 of it is left; {said}" in text
+
+
+def test_ten_starts_share_the_name_of_their_mean():
+    numbers = table(made_up(("near the fixed point", [[1, 0.5]] * 10), ("zero", None), T=1))
+    stem = "near_the_fixed_point"
+    lefts = [name for name in map(str, numbers) if name.endswith("_left")]
+    assert lefts == [*(f"{stem}_{i}_left" for i in range(1, 11)), f"{stem}_mean_left"]
 
 
 def test_a_learned_start_with_nothing_to_compare_is_not_spoken_of():

@@ -10,7 +10,7 @@ import torch
 import teachkit as tk
 from teachkit.experiments import (
     STATES,
-    at_best_rate_of,
+    runs_at_best_rate,
     gains,
     gains_by_time,
     harm,
@@ -26,7 +26,7 @@ from teachkit.variants import Variant
 from tests.notebooks.claims import check, each, prose
 
 SEEDS = range(1000, 1020)
-LAST = {task: f"at_{steps}" for task, _, _, steps in STATES["cases"]}
+LAST = {task: f"at_{steps}" for task, _, _, steps, _ in STATES["cases"]}
 
 
 # -- the first steps ---------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def of_zero(column, task, sequences=0, seq_len=10):
 
 @functools.cache
 def best_runs() -> pd.DataFrame:
-    return at_best_rate_of(load_results("states"), LAST)
+    return runs_at_best_rate(load_results("states"), LAST)
 
 
 @functools.cache
@@ -101,7 +101,7 @@ def at_step(task, variant, t, what="difference"):
 def streams(column: str) -> pd.DataFrame:
     table = load_results("streams")
     table = table.assign(task=table["seq_len"].astype(str))
-    runs = at_best_rate_of(table, dict.fromkeys(["5", "10", "25"], column))
+    runs = runs_at_best_rate(table, dict.fromkeys(["5", "10", "25"], column))
     return gains(runs, column, ["task"]).set_index(["task", "variant"])
 
 
@@ -241,7 +241,7 @@ def state_rate(task, rate, what="ratio"):
 
 @functools.cache
 def known_past(column="loss", baseline="zero") -> pd.DataFrame:
-    runs = at_best_rate_of(
+    runs = runs_at_best_rate(
         load_results("inferred"), dict.fromkeys(["sunspots", "seattle temperatures"], "loss")
     )
     return gains(runs, column, ["task"], baseline=baseline).set_index(["task", "variant"])
@@ -736,7 +736,7 @@ CLAIMS = [
     (
         "from step 2 on the inferred state is level with it or a little ahead",
         lambda: max(
-            known_past(f"t_{t}", "warm-up").loc[(task, "inferred"), "low"]
+            float(known_past(f"t_{t}", "warm-up")["low"][task, "inferred"])
             for t in range(2, 21)
             for task in ("sunspots", "seattle temperatures")
         ),

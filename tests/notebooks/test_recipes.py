@@ -200,10 +200,32 @@ def test_a_carried_state_by_hand_reads_documents_as_one_pass_would():
     assert all(p.grad is not None for p in lstm.parameters())
 
 
+def test_a_warm_up_reads_on_and_an_inferred_state_is_learned():
+    lstm = torch.nn.LSTM(3, 8, batch_first=True)
+    past, x = torch.randn(4, 5, 3), torch.randn(4, 6, 3)
+    found = made("03", 4, lstm=lstm, past=past, x=x, tk=tk)
+    zero = lstm(x)[0]
+    assert torch.equal(found["output"], zero)  # where training begins
+    code = recipes("03")[4].partition("infer =")[0]
+    names: dict[str, Any] = {"torch": torch, "lstm": lstm, "past": past, "x": x}
+    exec(code, names)
+    torch.testing.assert_close(names["output"], lstm(x, lstm(past)[1])[0])
+
+
+def test_state_tuning_moves_the_states_alone():
+    model = made("03", 0)["LearnedStart"](3, 8)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = made("03", 5, model=model)["optimizer"]
+    model(torch.randn(4, 6, 3))[0].square().mean().backward()
+    optimizer.step()
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"h0", "c0"}
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_learned_start_in_keras():
+def test_a_learned_start_in_keras(tmp_path):
     keras = tk.frameworks.load_keras()
-    model = made("03", 4)["model"]
+    model = made("03", 6)["model"]
     start, layer = model.layers[1:]
     twin = tk.LSTM(3, 8, batch_first=True, initial_state="learned")
     with torch.no_grad():
@@ -218,3 +240,6 @@ def test_a_learned_start_in_keras():
     before = start.get_weights()
     model.train_on_batch(x.numpy(), torch.randn(5, 6, 8).numpy())
     assert all((old != new).any() for old, new in zip(before, start.get_weights(), strict=True))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")(x)
+    assert (keras.ops.convert_to_numpy(again) == keras.ops.convert_to_numpy(model(x))).all()
