@@ -17,10 +17,11 @@ class InferredState(nn.Module):
     zero state. The h of a layer that squashes its state stays within (-1, 1); that of a ReLU layer,
     a projected one and every c0 need not.
 
-    context (B, context_size), of the layer's dtype -> h0 (layers * directions, B, H_out), or (h0, c0) for an LSTM: what
-    the layer takes as its second argument. Raises `ValueError` for another layer, bad sizes and a
-    context of another shape. Source: Mohajerin and Waslander, "State initialization for recurrent
-    neural network modeling of time-series data", IJCNN 2017. Taught in chapter 03.
+    context (B, context_size), of the layer's dtype -> h0 (layers * directions, B, H_out), or
+    (h0, c0) for an LSTM: what the layer takes as its second argument. Raises `ValueError` for
+    another layer (cells have no such argument), bad sizes, and a context of another shape or dtype.
+    Source: Mohajerin and Waslander, "State initialization for recurrent neural network modeling of
+    time-series data", IJCNN 2017. Taught in chapter 03.
 
     >>> lstm = nn.LSTM(1, 16)
     >>> infer = InferredState(lstm, context_size=20)

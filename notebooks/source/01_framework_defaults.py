@@ -311,9 +311,9 @@ tk.check.from_tf1(from_tf1)
 # | (nothing about biases) | they matter most: zero, and a forget bias of 1 that is added in the call |
 # | you cannot initialise a single cell | holds for the weights of `BasicLSTMCell`, which takes only `forget_bias`; not for `LSTMCell(initializer=...)` and `GRUCell(kernel_initializer=..., bias_initializer=...)` |
 # | the state is set by `initial_state=` of `dynamic_rnn` or `static_rnn`, and zero by default | holds |
-# | a zero state is good practice where few outputs feel it | holds: at tuned learning rates no other start did better on four tasks (chapter 03) |
-# | a zero state in each batch can lead to overfitting, the more the more often states are reset | holds for long runs, against a state that is carried on (chapter 03) |
-# | a noisy initial state lowers the loss of the first step | does not hold at tuned learning rates (chapter 03) |
+# | a zero state is good practice where few outputs feel it | holds: at the best learning rates no other start did clearly better on four tasks (chapter 03) |
+# | a zero state in each batch can lead to overfitting, the more the more often states are reset | not shown (chapter 03) |
+# | a noisy initial state lowers the loss of the first step | does not hold at the best learning rates (chapter 03) |
 
 # %% [markdown]
 # ## Recipe

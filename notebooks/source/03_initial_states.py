@@ -92,7 +92,7 @@ tk.check.state_size(n)
 tk.labs.first_steps(task="sunspots", strategy="learned")
 
 # %% [markdown]
-# Left: the held-out loss by time step, means of 16 seeds. Middle: the difference to zeros, seed by seed, with its 95 % interval; below 0 is better. Right: the whole window's loss while training. The thin lines are one seed's pair, which `seed` chooses. All this was computed beforehand; **Train now** repeats it with 16 fresh seeds.
+# (The saved page shows three settings below each other: as the lab opens, and 16 names with a learned and with a noisy start.) Left: the held-out loss by time step, means of 16 seeds. Middle: the difference to zeros, seed by seed, with its 95 % interval; below 0 is better. Right: the whole window's loss while training. The thin lines are one seed's pair, which `seed` chooses. All this was computed beforehand; **Train now** repeats it with 16 fresh seeds.
 #
 # The learned start gains 0.05 at step 1, a quarter of that step's loss, loses 0.004 again at step 2, and changes hardly anything from step 3 on: by then the network has seen enough. Over the whole window 0.005 is left of the gain.
 #
@@ -133,7 +133,7 @@ pd.DataFrame({task: own.groupby("lr")[last[task]].mean() for task, own in zeros}
 # %% [markdown]
 # Below 0 is better than zeros; bands are 95 % intervals. The table has the losses of zeros themselves, by learning rate.
 #
-# The answer depends on the learning rate, and turns around with it. At 0.001, Adam's usual rate, a learned start gains a tenth of the loss on sunspots (0.015 of 0.153), and noise helps a little on digits and Shakespeare. At the rate that suits zeros best (0.01 for names and sunspots, 0.03 for digits and Shakespeare) nothing is left of that:
+# The answer depends on the learning rate. At 0.001, Adam's usual rate, a learned start gains a tenth of the loss on sunspots (0.015 of 0.153), and noise helps a little on digits and Shakespeare; but a learned start ends a little *behind* zeros on names and on Shakespeare, and at 0.003 it is 0.016 behind on Shakespeare. At the rate at which zeros end best (0.01 for names and sunspots, 0.03 for digits and Shakespeare) no gain is left:
 
 # %%
 runs = tk.experiments.runs_at_best_rate(states, last)
@@ -147,9 +147,11 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# Of these 24 comparisons *none* ends better than zeros, by its 95 % interval; nine end worse, and noise is in eight of them. A better rate than 0.001, in contrast, is worth 0.17 nats on names, 0.39 on Shakespeare and 0.57 on digits. (Zeros choose the rate here. With every strategy at its own best rate none would win either.)
+# Of these 24 comparisons *none* ends better than zeros, by its 95 % interval; nine end worse, and noise is in eight of them. A better rate than 0.001, in contrast, is worth 0.17 nats on names, 0.39 on Shakespeare and 0.57 on digits. (The rate is chosen for zeros. With every strategy at its own best rate none wins either, though a learned start comes close on sunspots.)
 #
-# **Verdict on "non-zero starts generalise better":** does not hold on these four tasks, once the learning rate suits zeros. At rates that are too small a learned start can gain a lot (sunspots), or nothing (names).
+# How sure is that? The intervals are about seeds, with one split of each data set. On digits they are wide: they cannot exclude a gain of a sixth. On Shakespeare a gain of more than 0.004 is excluded for all of them.
+#
+# **Verdict on "non-zero starts generalise better":** not shown on these four tasks, once the learning rate suits zeros. (None of these networks overfits much. Section 5 has some that do.) At rates that are too small a learned start can gain a lot (sunspots), nothing (names) or lose (Shakespeare).
 #
 # **And speed?** Each run is measured by the updates it takes to a loss at which zeros have made 90 % of all they gain:
 
@@ -181,7 +183,14 @@ for name, table in {"0.001": states[states["lr"] == 0.001], "best": runs}.items(
 pd.Series(saved).rename_axis(["rate", "task", "share"]).unstack()
 
 # %% [markdown]
-# QQspeed
+# At a rate of 0.001 the learned start is ahead on the first part of the way, on three of four tasks. On sunspots it stays ahead, ever more: 5 % at 90 % of the gain, 21 % at 98 %, and at the best rate 3 % and 21 %. On names and Shakespeare the lead is lost before the end; at the best rate it saves 2 % on names up to 90 %, and on Shakespeare it costs time.
+# Noise of 1 costs 16 % of the updates on names and 33 % on Shakespeare, at the best rate.
+#
+# Verdicts:
+#
+# - **"non-zero starts speed up training":** a *learned* start does at a rate of 0.001, early on, on three of four tasks; at the best rates on sunspots and a little on names. Noise does not, at the best rates.
+# - **"a learned start is better than noise":** holds on sunspots, up to a rate of 0.01. On digits up to 0.01 and on Shakespeare up to 0.003 noise of 0.3 ends *ahead* of it, and on names the two cannot be told apart.
+# - **"noise on top of a learned start adds nothing":** holds at the best rates, where it never helps and does harm on sunspots and Shakespeare; at 0.001 and 0.003 it did help on digits and Shakespeare.
 
 # %% [markdown]
 # ## 4. Where in the sequence?
@@ -255,7 +264,7 @@ wide.reindex([16, 128, 1024, 0], level="sequences").rename(index={0: "all"})
 # (Differences to zeros with their 95 % intervals.) Stopped in time, a learned start is ahead even with 16 sequences: by 0.04 nats on Shakespeare, by 0.01 on the names. Where texts are few, noise of 1 helps: by 0.06 nats with 16 windows of Shakespeare, by 0.07 with 128; by 0.02 with 128 names. With all names it does harm, by 0.02. On sunspots noise of 0.3 gains 0.002 with 16 windows and nothing with more.
 # Without stopping the gains are larger where networks overfit: after 300 updates noise of 1 is 0.39 nats ahead on 16 names, and 0.015 on 16 windows of sunspots, a tenth of the loss.
 #
-# (A rate of 0.003 is smaller than the best ones of section 3. That is why even "all" shows some gains here that are not there at tuned rates.)
+# (A rate of 0.003 is smaller than the best ones of section 3. That is why even "all" shows some gains here that are not there at the best ones.)
 #
 # **Verdict on "few sequences: add noise":** holds, as a *regulariser*: for texts with up to 128 sequences, for sunspots with 16.
 
@@ -264,7 +273,7 @@ wide.reindex([16, 128, 1024, 0], level="sequences").rename(index={0: "all"})
 #
 # A long series is cut into windows for training (*truncated backpropagation through time*). Between two windows there is a choice: *reset* the state (zero, noisy, learned), or *carry* it on from the window before.
 #
-# **The experiment.** Shakespeare's tragedies as 32 parallel streams, windows of 5, 10 or 25 characters, 64 units, 600 updates, the best of three learning rates for zeros (0.03, the largest), 16 seeds. Two examinations on held-out text: *cold starts* (each window alone, from the network's own start; for carried from zero) and a *long run*
+# **The experiment.** Shakespeare's tragedies as 32 parallel streams, windows of 5, 10 or 25 characters, 64 units, 600 updates, the best of four learning rates for zeros (0.03), 16 seeds. Two examinations on held-out text: *cold starts* (each window alone, from the network's own start; for carried from zero) and a *long run*
 # (5,000 characters in each of four streams, the state carried on by everyone).
 #
 # **Predict.** Who wins the long run, who wins the cold starts? And how does that change from windows of 5 to 25?
@@ -283,7 +292,11 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# QQ6
+# Carrying the state on wins the long run, by 0.037 nats with windows of 5 and by 0.020 with windows of 10, and loses the cold starts, by 0.13 and 0.06: such a network has hardly ever seen a start. Both shrink with the window: with 25 characters carrying no longer gains anything that could be told from 0, and still loses 0.04. (At a rate of 0.01 it gains 0.012 there, too.)
+#
+# A learned start changes nothing in the long run, and loses 0.012 and 0.008 in the cold starts with windows of 5 and 10. Noise is meant to prepare for states other than zero; but in the long run noise of 0.3 *costs* 0.017 and 0.010 with windows of 5 and 10. Only at smaller rates did noise gain something there: 0.009 with windows of 10 (noise of 0.3 at 0.003), 0.013 with 25 (noise of 1 at 0.003).
+#
+# **Verdict on "with zeros at every reset a network is tuned to zeros, the more so the more often it is reset; later steps suffer":** not shown. In the long run the network with zeros is behind the carried one, and the more often it was reset, the further. But a carried state also brings more of the past into training, which explains the same. And noise, which would break the habit without bringing any past, does not help.
 
 # %% [markdown]
 # **Train now.** Four seeds, 300 updates of windows of 5. That is enough to see what carrying does to cold starts, and too little for more. Change the window, the variants or the steps, and run it again.
@@ -321,7 +334,7 @@ plt.show()
 #
 # **Verdict on "noise makes a network insensitive to its start" (Zimmermann, Tietz and Grothmann's purpose):** holds, on all three.
 #
-# **How to choose the mean and the standard deviation?** The mean: zero or learned, that hardly matters. The standard deviation: as large as the disturbance that you expect, no larger, for noise has its price: QQprice.
+# **How to choose the mean and the standard deviation?** The mean: zero or learned, that hardly matters. The standard deviation: as large as the disturbance that you expect, no larger, for noise has its price: at the best rates of section 3 noise of 0.3 cost 0.002 on sunspots and 0.015 nats on Shakespeare, noise of 1 cost 0.004 and 0.076, and 0.06 on digits; on names neither cost anything.
 # The third way is a rule:
 #
 # ### Exercise 2: adaptive noise
@@ -363,7 +376,7 @@ tk.check.noise_std(noise_std)
 tk.labs.trajectories(rho=0.9, hidden_size=64)
 
 # %% [markdown]
-# Left: where the state goes, in the plane of its two main directions: from zero, from a learned start where there is one, and from eight noisy ones. Right: how much is left of the difference to the path from zero; dashed is $\rho^t$, what the largest eigenvalue alone would leave. (The plane is that of the two *principal components*, the directions in which the states spread most; the picture says how much of the spread it shows.)
+# (The saved page shows three settings below each other: as the lab opens, radius 1.5, and the network of move 3.) Left: where the state goes, in the plane of its two main directions: from zero, from a learned start where there is one, and from eight noisy ones. Right: how much is left of the difference to the path from zero; dashed is $\rho^t$, what the largest eigenvalue alone would leave. (The plane is that of the two *principal components*, the directions in which the states spread most; the picture says how much of the spread it shows.)
 #
 # **Move**, one at a time, and *Reset* in between:
 #
@@ -558,18 +571,18 @@ plt.show()
 #
 # | statement | verdict |
 # |---|---|
-# | a zero state is good practice where few outputs feel it | holds, and more: at tuned learning rates nothing beat it on four tasks (section 3) |
-# | zero in each batch overfits to zero, the more so the more often states are reset; later steps suffer | holds for long runs: 0.037 nats behind a carried state with a reset every 5 steps, 0.020 every 10, none every 25 (section 6) |
-# | a noisy start lowers the loss of the first step | does not hold at tuned rates: it raises it (section 4) |
-# | non-zero starts speed up training | for a learned start, by 3 to 5 % on three of four tasks, at a rate of 0.001; hardly at tuned rates (section 3) |
-# | non-zero starts generalise better | does not hold at tuned rates, for 24 of 24 comparisons (section 3) |
+# | a zero state is good practice where few outputs feel it | holds: at the best learning rates nothing clearly beat it on four tasks (section 3) |
+# | zero in each batch overfits to zero, the more so the more often states are reset; later steps suffer | not shown: zeros are behind a carried state in long runs, but noise, the remedy, does not help (section 6) |
+# | a noisy start lowers the loss of the first step | does not hold at the best rates: it raises it (section 4) |
+# | non-zero starts speed up training | a learned one early on at small rates, on three of four tasks; on sunspots at the best rate, too (section 3) |
+# | non-zero starts generalise better | not shown at the best rates, in 24 of 24 comparisons (section 3); noise does where networks overfit (section 5) |
 # | a learned start is better than a noisy one | holds on sunspots; the reverse on digits and Shakespeare, at small rates (section 3) |
-# | noise on top of a learned start gains nothing | holds at tuned rates (section 3) |
-# | many short sequences: a learned start speeds up training | holds at small rates: 3 % on names (section 3) |
+# | noise on top of a learned start gains nothing | holds at the best rates (section 3) |
+# | many short sequences: a learned start speeds up training | holds on names, by 2 to 3 % up to 90 % of the gain (section 3) |
 # | few sequences: a learned start cannot be learned | holds only if training goes on too long: with 16 sequences it is then worse than zeros at step 1; stopped in time it is ahead (section 5) |
-# | few long sequences: noise speeds up training | it regularises: holds for texts, does not hold for sunspots (section 5) |
-# | nobody says how to choose the mean and the standard deviation of the noise | the mean: learn it; the standard deviation: that of the disturbance to come (section 7) |
-# | the size of the noise can follow the error (Zimmermann's trick) | neither better nor worse than noise of 0.3 on three tasks at tuned rates; on sunspots it costs less (section 3) |
+# | few long sequences: noise speeds up training | it regularises: texts with up to 128 sequences, sunspots with 16 (section 5) |
+# | nobody says how to choose the mean and the standard deviation of the noise | the mean hardly matters; the standard deviation: that of the disturbance to come (section 7) |
+# | the size of the noise can follow the error (Zimmermann's trick) | with 0.3 for the largest unit it cannot be told from noise of 0.3 on three tasks at the best rates, and costs less on sunspots, as smaller noise does (section 3) |
 # | a class with two extra parameters learns its start | only if no state is passed: the page's own demo passes one, and `init_h.grad` stays None (section 9) |
 
 # %% [markdown]
@@ -686,10 +699,10 @@ plt.show()
 #
 # | your data and purpose | what to use | expected gain |
 # |---|---|---|
-# | many sequences, a learning rate that you tune | zeros | no other start ended better on any of four tasks |
-# | many sequences, a small rate or few updates | a learned start | sunspots at 0.001: -0.015 (-0.016 to -0.013), a tenth; updates saved: 5 % (3 to 7), names 3 % (2 to 4) |
-# | the same, in a hurry | a learned start at ten times the rate | sunspots at 0.003: 15 % of the updates (11 to 19) |
-# | few sequences (16 to 128), texts | noise of 1, or another regulariser, and stop early | 128 windows of Shakespeare: -0.065 (-0.076 to -0.054); a learned start that is *not* stopped in time, on 16: +0.61 at step 1 (0.55 to 0.67) |
+# | many sequences, a learning rate that you tune | zeros | no other start ended better by its interval on any of four tasks; a learned one gained 1 % on sunspots in section 10 |
+# | many sequences, a small rate (0.001) | a learned start, if you can try it | sunspots -0.015 (-0.016 to -0.013), a tenth; names +0.001 (0.000 to 0.003), digits +0.001 (-0.001 to 0.004), Shakespeare +0.002 (0.000 to 0.005) |
+# | the same, in a hurry | a learned start at ten times the rate | updates saved to 90 % of the gain, at 0.003: sunspots 15 % (11 to 18), Shakespeare 4 % (3 to 6), names 2 % (-0 to 5) |
+# | few sequences (16 to 128), texts | noise of 1, and stop in time | 128 windows of Shakespeare: -0.065 (-0.076 to -0.054); 128 names: -0.023 (-0.030 to -0.016) |
 # | one long series, used without a break | carry | Shakespeare, windows of 5: -0.037 (-0.043 to -0.030), of 10: -0.020 (-0.028 to -0.013), of 25: nothing |
 # | one long series, used from cold starts | zeros, and do not carry | carrying costs 0.13 (0.11 to 0.14), 0.06 (0.06 to 0.07) and 0.04 (0.03 to 0.05) with windows of 5, 10 and 25 |
 # | the start may be wrong in use | noise as large as the disturbance | names, N(0, 1): +0.013 (0.011 to 0.015) instead of +0.15 (0.14 to 0.16) |
@@ -701,9 +714,9 @@ plt.show()
 # %% [markdown]
 # ## What you saw
 #
-# - **Frameworks** start at zero, and at a tuned learning rate no other start was better on names, sunspots, digits or Shakespeare. At small rates a learned start gains at the first step, and saves a few percent of the updates. With 16 sequences it overfits just there, unless training stops in time.
+# - **Frameworks** start at zero, and at the best learning rates no other start was clearly better on names, sunspots, digits or Shakespeare. At small rates a learned start gains at the first step, and some updates. With 16 sequences it overfits the first step, unless training stops in time.
 # - **Noise** raises the loss of the first step, regularises where texts are few, and buys robustness against wrong starts. A network forgets its start within a few steps, the sooner the more input drives it.
-# - **Learned** starts have traps that raise no error; **carried** ones suit long runs, zeros cold starts; and where the past is known, a warm-up or an **inferred** state gains more than all of them.
+# - **Learned** starts have traps that raise no error; **carried** ones suit long runs, zeros cold starts; and where the past is known, a warm-up or an **inferred** state brings it in.
 #
 # **Sources.** S. Pitis, Non-zero initial states for recurrent neural networks (r2rt.com, 2016; its argument and conclusions are quoted here from pages that cite it). [Stack Overflow 49223976](https://stackoverflow.com/questions/49223976/). F. Gers, N. Schraudolph, J. Schmidhuber, Learning precise timing with LSTM recurrent networks, JMLR 3 (2002) (a learned state).
 # H.-G. Zimmermann, C. Tietz, R. Grothmann, Forecasting with recurrent neural networks: 12 tricks, in Neural Networks: Tricks of the Trade, 2012 (from second hand). I. Yildiz, H. Jaeger, S. Kiebel, Re-visiting the echo state property, 2012.

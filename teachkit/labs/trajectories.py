@@ -141,13 +141,14 @@ def _counterexample(settings: Settings) -> Trajectories:
 
 
 def posters(start: Settings) -> list[Settings]:
-    """Return radii at which the start is forgotten, nearly kept, and kept; or the one there is."""
-    if start["network"] == COUNTEREXAMPLE:
+    """Return the lab as it opens, a radius that keeps the start, and a trained network."""
+    if start["network"] != RANDOM:
         return [{}]
-    radii = (0.9, 1.5, 3.0) if start["input"] else (0.7, 1.0, 1.5)
-    if start["network"] == TRAINED:
-        return [{}, *({"network": RESCALED, "rho": rho} for rho in radii[1:])]
-    return [{"rho": rho} for rho in radii]
+    keeping = {"rho": 3.0 if start["input"] else 1.5}
+    trained = {**start, "network": TRAINED, "input": True, "seq_len": 20}
+    trained["seed"] = min(start["seed"], 15)
+    fixed = {name: ends[0] for name, ends in limits(trained).items() if ends[0] == ends[-1]}
+    return [{}, keeping, trained | fixed]
 
 
 SPEC = Spec(
