@@ -508,6 +508,17 @@ tk.check.state_groups(groups)
 # </details>
 
 # %% [markdown]
+# ### Questions that come up
+#
+# | question | answer |
+# |---|---|
+# | where do `h0` and `c0` begin to learn? | at zero, as everything above did; `tk.LearnedState(init_std=0.1)` draws them |
+# | several layers, both directions, GRUs, cells? | the same argument; a learned state has a row for each layer and direction, and `layers=(0,)` leaves the others at zero |
+# | padded batches? | a start comes before the padding and does not care. A carried state is the one *after* it: pack the sequences (`pack_padded_sequence`), which `tk.LSTM` takes as well |
+# | the last batch is smaller? | a carried state refuses it and says so: drop that batch, or evaluate inside `with tk.fresh_states(model):` |
+# | encoder and decoder? | the decoder's start is inferred by the encoder, so there is nothing to choose |
+
+# %% [markdown]
 # ## 10. Modern relatives
 #
 # **State tuning.** RWKV is a language model that runs as a recurrent network; it can be adapted to a new task by training nothing but its initial state, at learning rates from 1 down to 0.01 ("very high", its authors note). Mamba-2, another such model, has learnable initial states as an option; they begin at zero.
