@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..clipping import Clipper
 from ..errors import check_choice
 from ..initial_states import AdaptiveState, InitialState, LearnedState, NoisyState, ZeroState
 from ..sequence_tasks import Digits, Names
 from ..series_tasks import Characters, Forecast
 from ..tasks import Task
 from .runs import as_runs, together
-from .settings import PLAN, changed, train
+from .settings import changed, shared, train
 
 ALL = 0  # sequences: as many as there are
 NAMES_LENGTH = 12
@@ -73,14 +72,8 @@ def variants_of(stds: Iterable[float]) -> dict[str, dict[str, InitialState]]:
 def training_options(hidden_size: int) -> dict[str, Any]:
     """Return how the runs of `first_steps_study` are trained, as `Comparison` takes it."""
     s = FIRST_STEPS
-    return {
-        "batch_size": s["batch_size"],
-        "test_size": s["test_size"],
-        "plan": PLAN,
-        "hidden_size": hidden_size,
-        "lr": s["lr"],
-        "clipper": Clipper("norm", s["clip"]),
-    }
+    own = {"test_size": s["test_size"], "lr": s["lr"]}
+    return shared({**s, "hidden_size": hidden_size}) | own
 
 
 def first_steps_study(**changes: Any) -> pd.DataFrame:

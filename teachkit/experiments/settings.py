@@ -26,6 +26,16 @@ def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return {**settings, **changes}
 
 
+def shared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that studies share, as `compare` and `Comparison` take them."""
+    return {
+        "batch_size": settings["batch_size"],
+        "hidden_size": settings["hidden_size"],
+        "clipper": Clipper("norm", settings["clip"]),
+        "plan": PLAN,
+    }
+
+
 def train(
     task: Task,
     variants: Mapping[str, Mapping[str, Any]],
@@ -45,11 +55,8 @@ def train(
         seeds=settings["seeds"],
         steps=steps,
         score_every=score_every or steps,
-        batch_size=settings["batch_size"],
         progress=False,
-        plan=PLAN,
-        hidden_size=settings["hidden_size"],
-        clipper=Clipper("norm", settings["clip"]),
+        **shared(settings),
         **common,
     )
 
