@@ -58,7 +58,7 @@ print("equal:", torch.equal(output, explicit))
 # His remedies are noise, or a start that is learned. What his experiment on one text (Penn Treebank) is said to show has been copied ever since: *non-zero starts speed up training and generalise better; learning the start is better than noise; noise on top of learning adds nothing*.
 # And: *many short sequences: learn the start; few long ones: add noise.*
 #
-# **Predict.** Which of these five statements will hold on other data? Note your five verdicts; section 11 compares.
+# **Predict.** Which of these statements will hold on other data? Note your verdicts; section 11 compares.
 #
 # ### Exercise 1: how much is there to learn?
 #
@@ -548,8 +548,7 @@ found["updates"] = 100 * (found["ratio"] - 1)
 found.pivot(index="task", columns="variant", values="updates").round(1)
 
 # %% [markdown]
-# (Percent of the updates of zeros; columns are the learning rates of the state.) On sunspots a state that learns ten times as fast as the weights saves 15 % of the updates instead of 4 %, on Shakespeare 4 % instead of 2 %, on names as little as before. A thousand times as fast does harm on all three, a hundred times on Shakespeare.
-#
+# (Percent more updates than zeros take, so negative is better; columns are the learning rates of the state.) On sunspots a state that learns ten times as fast as the weights saves 15 % of the updates instead of 4 %, on Shakespeare 4 % instead of 2 %, on names as little as before. A thousand times as fast does harm on all three, a hundred times on Shakespeare.
 #
 # **A state that is inferred.** One learned start for all sequences cannot know where in the cycle a series stands. N. Mohajerin and S. Waslander (2017) let a small network *infer* the state from what came before. `tk.InferredState` is such a network. Its rival is the oldest trick, the *warm-up*: let the network read the past, and leave what it says meanwhile out of the loss.
 #
