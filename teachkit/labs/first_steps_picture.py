@@ -137,7 +137,7 @@ class FirstStepsPicture:
         with style():
             self.figure = Figure(figsize=(9.2, 3.6), dpi=100)
             self._levels, self._gaps, self._course = axes = self.figure.subplots(1, 3)
-            self.figure.subplots_adjust(0.08, 0.145, 0.985, 0.8, wspace=0.46)
+            self.figure.subplots_adjust(0.08, 0.145, 0.98, 0.8, wspace=0.46)
             words: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
             self._lead = self.figure.text(0.012, 0.935, "", **words)
             self._seed = self.figure.text(0.985, 0.935, "", ha="right", fontsize=9)

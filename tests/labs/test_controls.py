@@ -295,7 +295,8 @@ def test_stops_are_a_live_slider_that_shows_their_values():
     assert widget.continuous_update  # dragging is live
     assert widget.readout
     assert not widget.disabled
-    assert widget.description == widget.tooltip == "sequences"
+    assert widget.description == "sequences"
+    assert getattr(widget, "tooltip", "sequences") == "sequences"  # ipywidgets 7 has none
     assert (widget.options, widget.value) == ((("16", 16), ("128", 128), ("all", "all")), "all")
     widget.index = 1  # what the page sends
     assert COUNT.read(widget) == 128
@@ -323,6 +324,10 @@ def test_the_page_gets_the_values_of_a_slider_before_its_place():
     widget.send_state = lambda key=None: sent.append(key)
     LENGTH.put(widget, 12, NAMES)
     LENGTH.put(widget, 10, WINDOWS)
+    assert (tuple(v for _, v in widget.options), widget.value) == (WINDOWS, 10)
+    if int(widgets.__version__.partition(".")[0]) < 8:
+        assert sent == []  # which sends nothing without a kernel
+        return
     last = len(sent) - 1 - sent[::-1].index("_options_labels")
     assert "index" in sent[last:]
 
