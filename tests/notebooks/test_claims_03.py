@@ -1065,3 +1065,27 @@ def test_interval(words, measure, digits):
 @each([("03", *claim) for claim in CLAIMS])
 def test_claim(chapter, words, measure, low, high):
     check(chapter, words, measure, low, high)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_to_leave_the_state_out_of_pytorch_is_to_pass_zeros(kind):
+    layer, x = kind(3, 8, num_layers=2, bidirectional=True), torch.randn(5, 4, 3)
+    zeros = torch.zeros(4, 4, 8)
+    given = (zeros, zeros) if kind is torch.nn.LSTM else zeros
+    for own, other in zip(flat(layer(x)), flat(layer(x, given)), strict=True):
+        assert torch.equal(own, other)
+
+
+def flat(result):
+    output, state = result
+    return [output, *state] if isinstance(state, tuple) else [output, state]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize(("kind", "states"), [("LSTM", 2), ("GRU", 1), ("SimpleRNN", 1)])
+def test_to_leave_the_state_out_of_keras_is_to_pass_zeros(kind, states):
+    keras = tk.frameworks.load_keras()
+    layer = getattr(keras.layers, kind)(8, return_sequences=True)
+    x = keras.random.normal((4, 5, 3), seed=0)
+    own, other = layer(x), layer(x, initial_state=[keras.ops.zeros((4, 8))] * states)
+    assert (keras.ops.convert_to_numpy(own) == keras.ops.convert_to_numpy(other)).all()
