@@ -85,10 +85,16 @@ def paired_differences(
     for many comparisons. Raises `ValueError` for an unknown baseline or metric, and for a ratio of
     values that are not positive. Taught in chapter 03.
     """
-    return _compare_pairs(select(table, metric, step), baseline, ratio)
+    return compare_pairs(select(table, metric, step), baseline, ratio)
 
 
-def _compare_pairs(wide: pd.DataFrame, baseline: str, ratio: bool) -> pd.DataFrame:
+def compare_pairs(
+    wide: pd.DataFrame, baseline: str, ratio: bool = False, *, bootstrap: bool = True
+) -> pd.DataFrame:
+    """Compare the columns of a table (seed x variant) with one of them.
+
+    Returns the columns of `paired_differences`, those of the bootstrap only if it is asked for.
+    """
     check_choice("baseline", baseline, list(wide.columns))
     if ratio and (wide.to_numpy(float) <= 0).any():
         raise bad("ratio", ratio, "False where values are not all positive")
@@ -99,23 +105,13 @@ def _compare_pairs(wide: pd.DataFrame, baseline: str, ratio: bool) -> pd.DataFra
         if ratio:
             own, other = np.log(own), np.log(other)
         differences = own - other
-        found = [_mean(own), _mean(other), _mean(differences)]
-        found += [*t_interval(differences), *bootstrap_interval(differences)]
+        found = [_mean(own), _mean(other), _mean(differences), *t_interval(differences)]
+        if bootstrap:
+            found += bootstrap_interval(differences)
         rows.append([name, len(pairs), *(np.exp(found) if ratio else found)])
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "variant",
-            "pairs",
-            "mean",
-            "baseline_mean",
-            "ratio" if ratio else "difference",
-            "low",
-            "high",
-            "boot_low",
-            "boot_high",
-        ],
-    )
+    columns = ["variant", "pairs", "mean", "baseline_mean", "ratio" if ratio else "difference"]
+    columns += ["low", "high", *(["boot_low", "boot_high"] if bootstrap else [])]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -181,7 +177,7 @@ def steps_ratio(
     if (steps["steps"] <= first).any():
         raise bad("threshold", threshold, f"below the metric of every run at step {first}")
     wide = steps.pivot(index="seed", columns="variant", values="steps")
-    return _compare_pairs(wide[list(steps["variant"].unique())], baseline, ratio=True)
+    return compare_pairs(wide[list(steps["variant"].unique())], baseline, ratio=True)
 
 
 def loss_by_time(table: pd.DataFrame, step: int | None = None) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def pretraining_study(**changes: Any) -> pd.DataFrame:
     seeds = list(range(s["seeds"]))
     plain = Variant(hidden_size=s["hidden_size"])
     scratch = [plain.model(Names(), seed) for seed in seeds]
-    trained = _pretrained([plain.model(Words(), seed) for seed in seeds], seeds, s)
+    trained = pretrained([plain.model(Words(), seed) for seed in seeds], seeds, s)
     tables = [_fine_tuned(size, scratch, trained, seeds, s) for size in s["sizes"]]
     return pd.concat(tables, ignore_index=True)
 
@@ -61,9 +61,10 @@ def _replicas(models: list[SequenceModel], lr: Any, s: dict[str, Any]) -> Replic
     return Replicas(models, lr=lr, clipper=Clipper("norm", s["clip"]), plan=PLAN)
 
 
-def _pretrained(
+def pretrained(
     models: list[SequenceModel], seeds: list[int], s: dict[str, Any]
 ) -> list[SequenceModel]:
+    """Return the models trained on Shakespeare's words, by the settings of a study."""
     replicas = _replicas(models, s["pretraining_lr"], s)
     trained_on(replicas, Words(), seeds, s["batch_size"], s["pretraining_steps"])
     return replicas.models()

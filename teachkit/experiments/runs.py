@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import bad, check_choice
-from ..statistics import loss_by_time, select, steps_ratio, t_interval, threshold_between
+from ..statistics import compare_pairs, loss_by_time, select, steps_ratio, threshold_between
 
 
 def as_runs(table: pd.DataFrame, **labels: Any) -> pd.DataFrame:
@@ -66,21 +66,27 @@ def gains(
     for name in (column, *by):
         check_choice("column", name, list(runs.columns))
     check_choice("baseline", baseline, list(runs["variant"].unique()))
-    if runs.duplicated([*by, "variant", "seed"]).any():
-        raise bad("by", by, "columns that leave one row for each variant and seed")
-    rows = []
+    _check_groups(runs, by)
+    tables = []
     for key, group in runs.groupby(by, sort=False):
         wide = group.pivot(index="seed", columns="variant", values=column)
-        for variant in [name for name in group["variant"].unique() if name != baseline]:
-            pair = wide[[variant, baseline]].dropna()
-            if pair.empty:  # such as a time step that these sequences do not have
-                continue
-            difference = (pair[variant] - pair[baseline]).to_numpy()
-            found = (pair[variant].mean(), difference.mean(), *t_interval(difference))
-            rows.append((*key, variant, len(pair), *found))
-    return pd.DataFrame(
-        rows, columns=[*by, "variant", "pairs", "mean", "difference", "low", "high"]
-    )
+        wide = wide[list(group["variant"].unique())]
+        found = compare_pairs(wide, baseline, bootstrap=False)
+        # there may be no pair: such as at a time step that these sequences do not have
+        tables.append(_labelled(found[found["pairs"] > 0], by, key))
+    columns = [*by, "variant", "pairs", "mean", "difference", "low", "high"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _labelled(table: pd.DataFrame, by: list[str], key: Any) -> pd.DataFrame:
+    """Put the columns of a group before those of its table."""
+    labels: dict[str, Any] = dict(zip(by, key, strict=True))
+    return table.assign(**labels)[[*by, *table.columns]]
+
+
+def _check_groups(runs: pd.DataFrame, by: list[str]) -> None:
+    if runs.duplicated([*by, "variant", "seed"]).any():
+        raise bad("by", by, "columns that leave one row for each variant and seed")
 
 
 def gains_by_time(runs: pd.DataFrame, by: list[str], *, baseline: str = "zero") -> pd.DataFrame:
@@ -123,14 +129,11 @@ def speed(
     ratio of 0.9 is a tenth fewer updates. Between two measurements the loss is taken as a straight
     line. Raises `ValueError` where a seed has several rows.
     """
-    if runs.duplicated([*by, "variant", "seed"]).any():
-        raise bad("by", by, "columns that leave one row for each variant and seed")
+    _check_groups(runs, by)
     tables = []
     for key, group in runs.groupby(by, sort=False):
         table = melted(group, "at_", "step").rename(columns={"loss": "value"})
         table = table.assign(metric="test_loss").sort_values(["step", "seed"], kind="stable")
         threshold = threshold_between(table, baseline, share)
-        found = steps_ratio(table, baseline, threshold)
-        labels: dict[str, Any] = dict(zip(by, key, strict=True))
-        tables.append(found.assign(**labels)[[*by, *found.columns]])
+        tables.append(_labelled(steps_ratio(table, baseline, threshold), by, key))
     return pd.concat(tables, ignore_index=True)

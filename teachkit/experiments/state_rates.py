@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..clipping import Clipper
 from ..device import generator
 from ..models import SequenceModel
 from ..replicas import Replicas
@@ -15,8 +14,9 @@ from ..sequence_tasks import Names
 from ..tasks import Words
 from ..variants import Variant
 from .first_steps import window_task
+from .pretraining import pretrained
 from .runs import as_runs, together
-from .settings import PLAN, changed, train, trained_on
+from .settings import PLAN, changed, train
 
 STATE_RATES: dict[str, Any] = {
     "cases": [
@@ -82,14 +82,9 @@ def state_tuning_study(**changes: Any) -> pd.DataFrame:
     s = changed(STATE_TUNING, changes)
     seeds = list(range(s["seeds"]))
     variant = Variant(hidden_size=s["hidden_size"], initial_state="learned")
-    words = Replicas(
-        [Variant(hidden_size=s["hidden_size"]).model(Words(), seed) for seed in seeds],
-        lr=s["pretraining_lr"],
-        clipper=Clipper("norm", s["pretraining_clip"]),
-        plan=PLAN,
-    )
-    trained_on(words, Words(), seeds, s["batch_size"], s["pretraining_steps"])
-    trained = [model.state_dict() for model in words.models()]
+    fresh = [Variant(hidden_size=s["hidden_size"]).model(Words(), seed) for seed in seeds]
+    words = pretrained(fresh, seeds, {**s, "clip": s["pretraining_clip"]})
+    trained = [model.state_dict() for model in words]
 
     def start(seed: int) -> SequenceModel:
         model = variant.model(Names(), seed)

@@ -13,6 +13,7 @@ from ..device import generator
 from ..errors import bad, check_choice
 from ..objectives import UNUSED
 from ..replicas import Replicas
+from ..stacks import States
 from ..tasks import Task
 from ..variants import Variant
 from .first_steps import variants_of, window_task
@@ -147,9 +148,8 @@ def perturbed_study(**changes: Any) -> pd.DataFrame:
         trained_on(replicas, task, seeds, s["batch_size"], steps)
         table = pd.DataFrame(runs, columns=["variant", "seed"])
         for perturbation, losses in _perturbed_losses(replicas, task, s["stds"]).items():
-            tables.append(
-                table.assign(task=name, perturbation=str(perturbation), loss=losses.numpy())
-            )
+            found = {"task": name, "perturbation": perturbation, "loss": losses.numpy()}
+            tables.append(table.assign(**found))
     columns = ["task", "variant", "seed", "perturbation", "loss"]
     return pd.concat(tables, ignore_index=True)[columns]
 
@@ -175,21 +175,16 @@ def _perturbed_losses(replicas: Replicas, task: Task, stds: list[float]) -> dict
     }
 
 
-def _ends(replicas: Replicas, x: Tensor, target: Tensor) -> list[Tensor]:
+def _ends(replicas: Replicas, x: Tensor, target: Tensor) -> States:
     """Return the states, (R, N, H), in which the N sequences end, each after its own last step."""
-    steps = x.shape[1]
     used = target[0] != UNUSED if target.dtype == torch.long else torch.ones(x.shape[1:3])
     lengths = used.sum(0).long()
-    found = [torch.empty(0)] * 2
-    for length in range(1, steps + 1):
-        chosen = (lengths == length).nonzero().flatten()
-        if not len(chosen):
-            continue
+    found = replicas.stack.zero_states(len(replicas), x.shape[2])
+    for length in lengths.unique().tolist():
+        chosen = lengths == length
         _, states = replicas.outputs(x[:, :length, chosen])
-        for n, state in enumerate(states):
-            if not found[n].numel():
-                found[n] = state.new_zeros(len(replicas), x.shape[2], state.shape[2])
-            found[n][:, chosen] = state
+        for whole, part in zip(found, states, strict=True):
+            whole[:, chosen] = part
     return found
 
 

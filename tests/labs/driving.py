@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
+from torch import nn
 
 import teachkit as tk
 from teachkit.labs.base import Lab
@@ -22,6 +24,13 @@ from teachkit.labs.controls import Choice, Slider
 NAMES = list(tk.labs.__all__)
 # Controls that only a training in the background reads: the picture of the gradient stays.
 FOR_TRAINING = {"spectral_radius": {"task", "clip_threshold"}}
+# What every lab of an own model refuses: the arguments, and the words that say so.
+BAD_OWN_MODELS: list[tuple[dict[str, Any], str]] = [
+    ({"model": nn.RNN(1, 2)}, "model and x must be given together"),
+    ({"x": torch.zeros(3, 1)}, "model and x must be given together"),
+    ({"model": nn.RNN(1, 2), "x": [1, 2]}, "x must be a batch that model takes"),
+    ({"model": nn.RNN(1, 2), "x": torch.zeros(3, 5)}, "x must be of shape"),
+]
 
 
 def open_lab(name: str, **settings: Any) -> Lab:

@@ -15,7 +15,7 @@ from teachkit.labs.signal import what_is_left
 from teachkit.labs.signal_picture import histogram
 from teachkit.signals import expected_signal, signal_through_depth, signal_through_time
 from teachkit.square_schemes import SQUARE_SCHEMES, variance_factor
-from tests.labs.driving import check_shown, ends, open_lab, pixels, recreate
+from tests.labs.driving import BAD_OWN_MODELS, check_shown, ends, open_lab, pixels, recreate
 
 SMALL = {"hidden_size": 12, "depth": 6, "seed": 3}
 
@@ -395,14 +395,11 @@ def test_a_zero_initial_state_of_an_own_model_does_not_stretch_the_axis():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"model": nn.RNN(1, 2)}, "model and x must be given together"),
-        ({"x": torch.zeros(3, 1)}, "model and x must be given together"),
+        *BAD_OWN_MODELS,
         (
             {"model": nn.LSTMCell(1, 2), "x": torch.zeros(3, 1)},
             "^model must be an nn.RNN, nn.LSTM or nn.GRU",
         ),
-        ({"model": nn.RNN(1, 2), "x": [1, 2]}, "x must be a batch that model takes"),
-        ({"model": nn.RNN(1, 2), "x": torch.zeros(3, 5)}, "x must be of shape"),
         (
             {"model": nn.GRU(1, 2), "x": torch.zeros(3, 1), "gain": 1.0},
             "setting must be one of 'scale', but 'gain' was given",

@@ -20,7 +20,7 @@ from teachkit.labs.trajectories_picture import KINDS, Paths, Trajectories, Traje
 from teachkit.labs.trajectories_words import number, sentence, table
 from teachkit.models import random_input
 from teachkit.plots import COLORS
-from tests.labs.driving import check_shown, ends, open_lab, recreate
+from tests.labs.driving import BAD_OWN_MODELS, check_shown, ends, open_lab, recreate
 
 DOUBLE = torch.float64
 TRAINED, RESCALED, COUNTEREXAMPLE = "trained on sunspots", "trained, rescaled", "counterexample"
@@ -711,14 +711,11 @@ def test_an_explosion_leaves_the_picture_and_is_said():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"model": nn.RNN(1, 2)}, "model and x must be given together"),
-        ({"x": torch.zeros(3, 1)}, "model and x must be given together"),
+        *BAD_OWN_MODELS,
         (
             {"model": nn.LSTMCell(1, 2), "x": torch.zeros(3, 1)},
             "^model must be an nn.RNN, nn.LSTM or nn.GRU",
         ),
-        ({"model": nn.RNN(1, 2), "x": [1, 2]}, "x must be a batch that model takes"),
-        ({"model": nn.RNN(1, 2), "x": torch.zeros(3, 5)}, "x must be of shape"),
         (
             {"model": nn.GRU(1, 2), "x": torch.zeros(3, 1), "rho": 1.0},
             "setting must be one of 'scale', 'noise_std', 'seed', but 'rho' was given",
