@@ -70,6 +70,7 @@ results: $(STAMP)  ## Compute the precomputed results in data/results again
 
 bench: $(DEV_STAMP) $(ORACLES_STAMP)  ## Compare speed with the project's bars, on a quiet machine
 	@$(RUN) benchmarks.analyses
+	@$(RUN) benchmarks.error_surface
 	@$(RUN) benchmarks.replicas
 	@$(RUN) benchmarks.experiments
 	@$(RUN) benchmarks.slider

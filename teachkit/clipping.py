@@ -1,72 +1,71 @@
-"""Gradient clipping between `backward()` and `step()`, and the record of what it did."""
+"""Gradient clipping between `backward()` and `step()`, and the record of what it did.
+
+One `Clipper` holds every method of chapter 05, for one network or, in `replicas`, for many at once.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .device import as_double
-from .errors import bad, check_choice, check_number
+from .clip_records import Change, ClipRecord, compare_gradients, flat_gradient
+from .clip_rules import (
+    CLIPPED_GROUPS,
+    GROUPS,
+    METHODS,
+    Clipped,
+    FixedLimit,
+    Limits,
+    PercentileLimit,
+    ZScoreLimit,
+    adapt_to_weights,
+    clamp_to,
+    clipped_together,
+    exceeded,
+    norms_of,
+    scale_to,
+)
+from .error_clipping import ErrorClipping
+from .errors import bad, check_choice, check_count, check_number
+from .parameter_parts import parts_of
 
-
-@dataclass(frozen=True)
-class ClipRecord:
-    """What one call of a `Clipper` did to the gradient.
-
-    norm_before, norm_after: global L2 norms; cosine: between the gradient before and after (1 when
-    only the length changed, NaN when a norm is 0 or not finite); fraction: share of the gradient
-    entries that changed; finite: whether every gradient entry was finite.
-    """
-
-    norm_before: float
-    norm_after: float
-    cosine: float
-    fraction: float
-    finite: bool
-
-    @property
-    def clipped(self) -> bool:
-        """Whether the gradient was changed."""
-        return self.fraction > 0
-
+if TYPE_CHECKING:
+    import pandas as pd
 
 Parameters = nn.Module | Tensor | Iterable[Tensor]
 
 
-def _with_gradients(parameters: Parameters) -> list[Tensor]:
-    if isinstance(parameters, nn.Module):
-        parameters = parameters.parameters()
-    elif isinstance(parameters, Tensor):
-        parameters = [parameters]
-    return [p for p in parameters if p.grad is not None]
-
-
-def _flat_gradient(parameters: list[Tensor]) -> Tensor:
-    """Return all gradients as one vector, in float64, where squares of float32 stay in range."""
-    grads = [as_double(p.grad.flatten()) for p in parameters if p.grad is not None]
-    return torch.cat(grads) if grads else torch.zeros(0, dtype=torch.float64)
-
-
-def gradient_norm(parameters: Parameters) -> float:
-    """Return the global L2 norm of all gradients of a module or of parameters: 0 without any."""
-    return _flat_gradient(_with_gradients(parameters)).norm().item()
-
-
-@dataclass
+@dataclass(repr=False)
 class Clipper:
     """Clip gradients between `backward()` and `step()`, and keep a record.
 
-    method: "norm" scales all gradients together so that their global L2 norm is at most
-    `threshold` (`torch.nn.utils.clip_grad_norm_`; the direction stays); "value" clamps each entry
-    to [-threshold, threshold] (`torch.nn.utils.clip_grad_value_`; the direction changes).
-    `threshold` is in the units of the gradient. A non-finite gradient is treated as PyTorch treats
-    it and reported as `finite=False`. Raises `ValueError` for an unknown method or a threshold
-    that is not above 0. Source: Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063), algorithm 1.
-    Taught in chapter 04; chapter 05 is about nothing else.
+    method, and what `threshold` means for it (None is the number in brackets):
+
+    - "norm" (1): the global L2 norm of all gradients; the direction stays.
+    - "per_parameter" (1): the L2 norm of each parameter by itself, as Keras' `clipnorm`.
+    - "value" (1): each entry is clamped to [-threshold, threshold].
+    - "recurrent", "all_but_output", "output" (1): the joint L2 norm of the recurrent layers, of
+      everything but the output layer, or of the output layer; the rest stays as it is.
+    - "agc" (0.01): for each unit, the norm of its gradient over that of its weights. Leaves the
+      output layer alone, as its authors advise, unless `include_output`.
+    - "autoclip" (10): the percentile of all global norms so far that becomes the limit.
+    - "zclip" (2.5): standard deviations above the running mean at which a norm is a spike. alpha,
+      warmup, max_norm: of `clip_rules.ZScoreLimit`.
+    - "error" (1): each entry of a back-propagated error, inside backpropagation: `attach` it.
+
+    output: the name of the output layer in the model; None is the last nn.Linear outside recurrent
+    layers. skip_nonfinite: take all gradients away where one is not finite, so that the optimiser
+    skips the step; otherwise such a gradient is treated as PyTorch treats it. Either way the
+    record tells. Methods that remember norms do so for one model: use a new clipper for the next.
+    Raises `ValueError` for an unknown method or a setting that it does not have. Source: Pascanu,
+    Mikolov and Bengio 2013 (arXiv:1211.5063), algorithm 1, for "norm"; the others are named in
+    chapter 05, which teaches all of them.
 
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> layer.weight.grad = torch.tensor([[3.0, 4.0]])
@@ -77,71 +76,221 @@ class Clipper:
     """
 
     method: str = "norm"
-    threshold: float = 1.0
-    records: list[ClipRecord] = field(default_factory=list, repr=False)
+    threshold: float | None = None
+    output: str | None = field(default=None, kw_only=True)
+    include_output: bool = field(default=False, kw_only=True)
+    skip_nonfinite: bool = field(default=False, kw_only=True)
+    alpha: float = field(default=0.97, kw_only=True)
+    warmup: int = field(default=25, kw_only=True)
+    max_norm: float | None = field(default=None, kw_only=True)
+    records: list[ClipRecord] = field(default_factory=list, init=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_choice("method", self.method, ["norm", "value"])
-        self.threshold = check_number("threshold", self.threshold, low=0)
-        if self.threshold == 0:
-            raise bad("threshold", self.threshold, "above 0")
+        check_choice("method", self.method, METHODS)
+        given = METHODS[self.method] if self.threshold is None else self.threshold
+        high = 100.0 if self.method == "autoclip" else math.inf
+        self._threshold = self.threshold = check_number("threshold", given, low=0, high=high)
+        if self._threshold == 0:
+            raise bad("threshold", given, "above 0" + (" and at most 100" if high == 100 else ""))
+        for name, method in _OF_ONE_METHOD.items():
+            value = getattr(self, name)
+            if self.method != method and value != _DEFAULTS[name]:
+                raise bad(name, value, f"given to method={method!r} alone")
+        self.alpha = check_number("alpha", self.alpha, low=0, high=1)
+        self.warmup = check_count("warmup", self.warmup)
+        if self.max_norm is not None:
+            self.max_norm = check_number("max_norm", self.max_norm, low=0)
+            if self.max_norm == 0:
+                raise bad("max_norm", self.max_norm, "above 0, or None")
+        if self.output is not None and not isinstance(self.output, str):
+            raise bad("output", self.output, "the name of a layer, or None")
+        self._limits = self.make_limits()
+        self._errors: ErrorClipping | None = None
+
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in _DEFAULTS}
+        told = "".join(f", {k}={v!r}" for k, v in given.items() if v != _DEFAULTS[k])
+        return f"Clipper(method={self.method!r}, threshold={self._threshold}{told})"
 
     @property
-    def rule(self) -> tuple[str, float]:
+    def rule(self) -> tuple[Any, ...]:
         """What two clippers that do the same have in common."""
-        return self.method, self.threshold
+        return self.method, self._threshold, *(getattr(self, name) for name in _DEFAULTS)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The records as a table with a row a call; `recurrent_before` and the like by group."""
+        import pandas as pd
+
+        rows = []
+        for record in self.records:
+            row = {k: v for k, v in vars(record).items() if k != "groups"}
+            for group, change in record.groups.items():
+                row |= {f"{group}_{k.removeprefix('norm_')}": v for k, v in vars(change).items()}
+            rows.append(row)
+        return pd.DataFrame(rows).rename_axis("call")
+
+    def make_limits(self) -> Limits:
+        """Return the limits of this method with nothing remembered yet."""
+        if self.method == "autoclip":
+            return PercentileLimit(self._threshold)
+        if self.method == "zclip":
+            return ZScoreLimit(self._threshold, self.alpha, self.warmup, self.max_norm)
+        return FixedLimit(self._threshold)
+
+    def attach(self, model: nn.Module, **options: Any) -> ErrorClipping:
+        """Clip the errors on their way back through a model, from now on: method "error" alone.
+
+        options: of `ErrorClipping`, at= and output_threshold=. Its `remove()` ends it. Raises
+        `ValueError` for another method.
+        """
+        if self.method != "error":
+            raise ValueError(
+                f"method={self.method!r} clips between backward() and step(): call clip(model) "
+                "there. Only method='error' is attached."
+            )
+        self._errors = ErrorClipping(model, self._threshold, **{"output": self.output, **options})
+        return self._errors
 
     def __call__(self, parameters: Parameters) -> ClipRecord:
-        """Clip the gradients of a module or of parameters in place; return and keep the record."""
-        clipped = _with_gradients(parameters)
-        before = _flat_gradient(clipped)
-        if clipped:
-            # one network is a stack of one
-            self.clip_stacked([p.grad[None] for p in clipped if p.grad is not None])
-        record = _compare(before, _flat_gradient(clipped))
+        """Clip the gradients of a module or of parameters in place; return and keep the record.
+
+        Raises `ValueError` for a method that needs the model and gets parameters, and for a model
+        without the layer that it needs.
+        """
+        groups, clipped = self._grouped(parameters)
+        before = flat_gradient(clipped)
+        finite = bool(torch.isfinite(before).all())
+        limit = math.inf
+        if self.skip_nonfinite and not finite:
+            for p in clipped:
+                p.grad = None
+        elif clipped:
+            limit = self._clip(groups, clipped)
+        skipped = self.skip_nonfinite and not finite
+        after = torch.zeros_like(before) if skipped else flat_gradient(clipped)
+        parts: dict[str, Change] = {}
+        if isinstance(parameters, nn.Module):
+            owner = [n for n, p in enumerate(clipped) for _ in range(p.numel())]
+            of = torch.tensor([GROUPS.index(groups[n]) for n in range(len(groups))])[owner]
+            parts = {
+                group: compare_gradients(before[of == n], after[of == n])
+                for n, group in enumerate(GROUPS)
+                if group in groups
+            }
+        record = ClipRecord(
+            **vars(compare_gradients(before, after)),
+            finite=finite,
+            skipped=skipped,
+            limit=limit,
+            groups=parts,
+        )
+        if self._errors is not None:
+            share = self._errors.fraction()
+            share = 0.0 if math.isnan(share) else share  # no error has arrived
+            record = dataclasses.replace(record, fraction=share, cosine=math.nan)
         self.records.append(record)
         return record
 
+    def _grouped(self, parameters: Parameters) -> tuple[list[str], list[Tensor]]:
+        """Return the parameters with a gradient and the group of each."""
+        if isinstance(parameters, nn.Module):
+            pairs = parts_of(parameters, self.output)
+            needed = CLIPPED_GROUPS.get(self.method, ()) if self.method != "agc" else ()
+            if needed and not any(group in needed for group, _ in pairs):
+                raise ValueError(
+                    f"method={self.method!r} needs a model with "
+                    + ("a recurrent layer" if self.method == "recurrent" else "such parameters")
+                    + f", but {type(parameters).__name__} has none"
+                    + (" (name its output layer with output=)." if "output" in needed else ".")
+                )
+        else:
+            if self.method in CLIPPED_GROUPS or self.method == "error":
+                raise bad("parameters", type(parameters), f"the model for method={self.method!r}")
+            listed = [parameters] if isinstance(parameters, Tensor) else parameters
+            pairs = [("other", p) for p in listed]
+        if self.method == "error" and self._errors is None:
+            raise ValueError("method='error' clips inside backward(): call attach(model) first.")
+        chosen = [(group, p) for group, p in pairs if p.grad is not None]
+        return [group for group, _ in chosen], [p for _, p in chosen]
+
+    def _clip(self, groups: list[str], clipped: list[Tensor]) -> float:
+        """Clip the gradients of one network by PyTorch's own functions; return the limit."""
+        if self.method == "error":
+            return self._threshold
+        limit = math.inf
+        for places in clipped_together(self.method, groups, self.include_output):
+            part = [clipped[n] for n in places]
+            stacked = [p.grad[None] for p in part if p.grad is not None]
+            if self.method == "value":
+                nn.utils.clip_grad_value_(part, self._threshold)
+                limit = self._threshold
+            elif self.method == "agc":
+                pairs = zip(part, stacked, strict=True)
+                with torch.no_grad():
+                    adapt_to_weights([Clipped("", p[None], g) for p, g in pairs], self._threshold)
+                limit = self._threshold
+            elif isinstance(self._limits, FixedLimit):
+                nn.utils.clip_grad_norm_(part, self._threshold)
+                limit = self._threshold
+            else:
+                norms = norms_of(stacked)
+                limits = self._limits(norms)
+                limit = limits.item()
+                if exceeded(norms, limits).item() < math.inf:
+                    nn.utils.clip_grad_norm_(part, limit)
+        return limit
+
+    def check_stackable(self) -> None:
+        """Raise `ValueError` for a clipper that cannot serve many networks at once."""
+        if self.method == "error" or self.skip_nonfinite:
+            told = "method='error'" if self.method == "error" else "skip_nonfinite=True"
+            raise ValueError(f"clipper must not have {told} in replicas, but {self!r} was given.")
+        if self.output not in (None, "head"):
+            raise bad("output", self.output, "None or 'head' in replicas")
+
     @torch.no_grad()
-    def clip_stacked(self, gradients: Sequence[Tensor], norms: Tensor | None = None) -> Tensor:
+    def clip_stacked(
+        self,
+        parameters: Sequence[Clipped],
+        norms: Tensor | None = None,
+        limits: Limits | None = None,
+    ) -> Tensor:
         """Clip the gradients of R networks, each as if it were alone, in place.
 
-        gradients: one tensor (R, ...) a parameter. norms: from `stacked_norms`, where known.
-        Returns (R,), whether the gradient of a network was changed. Keeps no record.
+        norms: from `norms_of`, where known. limits: of `make_limits`, which remembers what these
+        networks had; None is fresh ones. Returns (R,), whether the gradient of a network was
+        changed. Keeps no record.
         """
-        if self.method == "norm":
-            norms = stacked_norms(gradients) if norms is None else norms
-            # as torch.nn.utils.clip_grad_norm_ has it, for each network
-            scale = (self.threshold / (norms + 1e-6)).clamp(max=1.0)
-            for g in gradients:
-                g.mul_(scale.to(g.dtype).view(-1, *[1] * (g.ndim - 1)))
-            return scale != 1
-        limit = self.threshold
-        changed = [(~(g.abs() <= limit) & ~g.isnan()).reshape(len(g), -1).any(1) for g in gradients]
-        for g in gradients:
-            g.clamp_(-limit, limit)
-        return torch.stack(changed).any(0)
+        limits = self.make_limits() if limits is None else limits
+        changed = torch.zeros(len(parameters[0].gradient), dtype=torch.bool)
+        changed = changed.to(parameters[0].gradient.device)
+        groups = [p.group for p in parameters]
+        for places in clipped_together(self.method, groups, self.include_output):
+            part = [parameters[n] for n in places]
+            gradients = [p.gradient for p in part]
+            if self.method == "value":
+                changed |= clamp_to(gradients, self._threshold)
+            elif self.method == "agc":
+                changed |= adapt_to_weights(part, self._threshold)
+            else:
+                known = norms is not None and len(part) == len(parameters)
+                own = norms if known and norms is not None else norms_of(gradients)
+                allowed = limits(own)
+                if not isinstance(limits, FixedLimit):
+                    allowed = exceeded(own, allowed)
+                changed |= scale_to(gradients, own, allowed)
+        return changed
 
 
-def stacked_norms(gradients: Sequence[Tensor]) -> Tensor:
-    """Return the global L2 norm of each of R networks, (R,), from one tensor (R, ...) a parameter.
-
-    Squares are summed in the precision of the gradients, as `torch.nn.utils.clip_grad_norm_` does.
-    """
-    norms = [torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for g in gradients]
-    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+_OF_ONE_METHOD = {"include_output": "agc", "alpha": "zclip", "warmup": "zclip", "max_norm": "zclip"}
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Clipper) if f.kw_only and f.init}
 
 
-def _compare(before: Tensor, after: Tensor) -> ClipRecord:
-    old, new = before.norm().item(), after.norm().item()
-    cosine = math.nan
-    if 0 < old < math.inf and 0 < new < math.inf:
-        cosine = min(1.0, ((before / old) @ (after / new)).item())
-    same = (before == after) | (before.isnan() & after.isnan())
-    return ClipRecord(
-        norm_before=old,
-        norm_after=new,
-        cosine=cosine,
-        fraction=1 - same.double().mean().item() if before.numel() else 0.0,
-        finite=bool(torch.isfinite(before).all()),
-    )
+def gradient_norm(parameters: Parameters) -> float:
+    """Return the global L2 norm of all gradients of a module or of parameters: 0 without any."""
+    if isinstance(parameters, nn.Module):
+        parameters = parameters.parameters()
+    elif isinstance(parameters, Tensor):
+        parameters = [parameters]
+    return flat_gradient([p for p in parameters if p.grad is not None]).norm().item()

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from .blocks import Block, draw_noise, strategy_of, with_gradients
-from .clipping import Clipper, stacked_norms
+from .clip_rules import Clipped, norms_of
+from .clipping import Clipper
 from .device import as_double, generator, threads
 from .errors import bad, check_count, check_number
 from .initial_states import CarriedState
@@ -99,11 +100,11 @@ class Replicas:
         self._workers = None if workers is None else check_count("workers", workers)
         strategies = [strategy_of(model.rnn) for model in models]
         rules = [None if c is None else c.rule for c in self._clippers]
+        limits = [None if c is None else c.make_limits() for c in self._clippers]
         self._blocks = [Block(self.stack, part, models[part]) for part in _runs(strategies)]
-        # each a part of the replicas, its weights or gradients, and those of its learned states
-        self._clipped = [
-            (part, self._gradients(part)) for part in _runs(zip(strategies, rules, strict=True))
-        ]
+        # each a part of the replicas, its parameters, and what its clipper remembers of them
+        parts = _runs(zip(strategies, rules, strict=True))
+        self._clipped = [(p, self._parameters(p), limits[p.start]) for p in parts]
         self._optimizers = [
             optimizers[part.start](
                 self._parameter_groups(part, state_rates[part.start]), lr=rates[part.start]
@@ -136,16 +137,17 @@ class Replicas:
             return self._update(losses)
 
     def _update(self, losses: Tensor) -> StepRecord:
-        norms = torch.cat([stacked_norms(gradients) for _, gradients in self._clipped])
+        gradients = [[p.gradient for p in parameters] for _, parameters, _ in self._clipped]
+        norms = torch.cat(list(map(norms_of, gradients)))
         true_norms = norms
         if not norms.isfinite().all():  # squares leave float32 long before the gradient does
-            doubled = [list(map(as_double, gradients)) for _, gradients in self._clipped]
-            true_norms = torch.cat(list(map(stacked_norms, doubled))).to(norms.device)
+            doubled = [list(map(as_double, own)) for own in gradients]
+            true_norms = torch.cat(list(map(norms_of, doubled))).to(norms.device)
         clipped = torch.zeros_like(norms, dtype=torch.bool)
-        for part, gradients in self._clipped:
+        for part, parameters, limits in self._clipped:
             clipper = self._clippers[part.start]
             if clipper is not None:
-                clipped[part] = clipper.clip_stacked(gradients, norms[part])
+                clipped[part] = clipper.clip_stacked(parameters, norms[part], limits)
         earlier = (self.diverged >= 0).to(norms.device)
         kept = self._retire((losses.isfinite() & true_norms.isfinite()).cpu())
         for optimizer in self._optimizers:
@@ -267,12 +269,10 @@ class Replicas:
         traced = [n for n, state in enumerate(states) if state.requires_grad]
         torch.autograd.backward([states[n] for n in traced], [dstates[n] for n in traced])
 
-    def _gradients(self, part: slice) -> list[Tensor]:
-        """Return the gradients of some replicas, one tensor (R, ...) a parameter."""
-        found = [gradient[part] for gradient in self.stack.gradients.values()]
-        for block in self._blocks:
-            found += [gradient for _, gradient in block.learned(part)]
-        return found
+    def _parameters(self, part: slice) -> list[Clipped]:
+        """Return the parameters of some replicas and their gradients, each (R, ...)."""
+        found = self.stack.clipped(part)
+        return found + [Clipped("recurrent", *p) for b in self._blocks for p in b.learned(part)]
 
     def _leaves(self, part: slice) -> tuple[list[Tensor], list[Tensor]]:
         """Return the weights and the learned states of some replicas, with their gradients."""
@@ -315,8 +315,10 @@ def _one_each(argument: str, given: Any, count: int) -> list[Any]:
 
 
 def _check_clipper(given: Any) -> Clipper | None:
-    if given is not None and not isinstance(given, Clipper):
-        raise bad("clipper", given, "a Clipper or None")
+    if given is not None:
+        if not isinstance(given, Clipper):
+            raise bad("clipper", given, "a Clipper or None")
+        given.check_stackable()
     return given
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
+from .clip_rules import Clipped
 from .drop_ins import GRU, LSTM, RNN, state_layers, state_sizes
 from .errors import bad
 from .models import ElmanRNN, SequenceModel
@@ -103,6 +104,14 @@ class Stack:
         self.weights = {k: torch.stack([w[k] for w in named]) for k in named[0]}
         self.gradients = {k: torch.zeros_like(w) for k, w in self.weights.items()}
         self._leaves: dict[tuple[int, int], dict[str, Tensor]] = {}
+
+    def clipped(self, part: slice) -> list[Clipped]:
+        """Return the weights of some models as a clipper takes them."""
+        found = []
+        for name, gradient in self.gradients.items():
+            group = {"rnn": "recurrent", "head": "output"}[name.partition(".")[0]]
+            found.append(Clipped(group, self.weights[name][part], gradient[part]))
+        return found
 
     @property
     def device(self) -> torch.device:

@@ -26,15 +26,17 @@ class History:
     """What happened in training, one entry a step.
 
     loss: of each batch, before the update. grad_norm: global L2 norm before clipping. clipped:
-    whether the clipper changed the gradient. score: {step: value}, where a score was asked for.
-    status: "running", "finished", "stopped", "interrupted", "exhausted" (the loader was an iterator
-    and ended) or "diverged" (the loss or the gradient left float range, and another step would
-    spread that). seconds: wall time.
+    whether the clipper changed the gradient. skipped: whether it had the optimiser skip the step.
+    score: {step: value}, where a score was asked for. status: "running", "finished", "stopped",
+    "interrupted", "exhausted" (the loader was an iterator and ended) or "diverged" (the loss or the
+    gradient left float range, and another step would spread that; a clipper with `skip_nonfinite`
+    skips such steps instead). seconds: wall time.
     """
 
     loss: list[float] = field(default_factory=list)
     grad_norm: list[float] = field(default_factory=list)
     clipped: list[bool] = field(default_factory=list)
+    skipped: list[bool] = field(default_factory=list)
     score: dict[int, float] = field(default_factory=dict)
     status: str = "running"
     seconds: float = 0.0
@@ -46,7 +48,12 @@ class History:
     def frame(self) -> pd.DataFrame:
         """The history as a table with a row a step."""
         table = pd.DataFrame(
-            {"loss": self.loss, "grad_norm": self.grad_norm, "clipped": self.clipped}
+            {
+                "loss": self.loss,
+                "grad_norm": self.grad_norm,
+                "clipped": self.clipped,
+                "skipped": self.skipped,
+            }
         )
         table["score"] = pd.Series(self.score, dtype=float)
         return table.rename_axis("step")
@@ -166,6 +173,9 @@ def _step(
     history.loss.append(value.item())
     history.grad_norm.append(norm)
     history.clipped.append(record is not None and record.clipped)
+    history.skipped.append(record is not None and record.skipped)
+    if history.skipped[-1]:
+        return
     if math.isfinite(history.loss[-1]) and math.isfinite(norm):
         optimizer.step()
     else:

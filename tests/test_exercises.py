@@ -12,6 +12,8 @@ from torch import nn
 
 import teachkit as tk
 from teachkit.exercises import Checks, Feedback, check
+from tests import clipping_answers, forecasting_answers
+from tests.clipping_answers import Given
 
 EXERCISES = [name for name in vars(Checks) if not name.startswith("_")]
 LEARNED = torch.tensor(0.125, requires_grad=True)
@@ -801,6 +803,18 @@ STUBS: dict[str, list[Any]] = {
     "state_groups": [lambda model: ..., lambda model: [...], lambda model: None],
 }
 
+RIGHT |= clipping_answers.RIGHT
+WRONG |= clipping_answers.WRONG
+STUBS |= clipping_answers.STUBS
+
+RIGHT |= forecasting_answers.RIGHT
+WRONG |= forecasting_answers.WRONG
+STUBS |= forecasting_answers.STUBS
+
+
+def ask(name, answer):
+    return getattr(check, name)(*answer if isinstance(answer, Given) else [answer])
+
 
 def test_every_exercise_is_tested():
     assert set(EXERCISES) == set(RIGHT) == set(WRONG)
@@ -815,13 +829,13 @@ def test_an_unanswered_exercise_is_open(name):
 
 @pytest.mark.parametrize(("name", "stub"), [(n, s) for n in STUBS for s in STUBS[n]])
 def test_a_function_that_is_still_a_stub_is_open(name, stub):
-    assert getattr(check, name)(stub).status == "open"
+    assert ask(name, stub).status == "open"
 
 
 @pytest.mark.parametrize(("name", "answer"), [(n, a) for n in RIGHT for a in RIGHT[n]])
 def test_right_answers(name, answer):
     before = torch.get_rng_state()
-    found = getattr(check, name)(answer)
+    found = ask(name, answer)
     assert found, found.message
     assert found.png is not None
     assert torch.equal(torch.get_rng_state(), before), "the reader's random stream moved"
@@ -829,7 +843,7 @@ def test_right_answers(name, answer):
 
 @pytest.mark.parametrize(("name", "answer", "hint"), [(n, *w) for n in WRONG for w in WRONG[n]])
 def test_typical_wrong_answers_get_their_hint(name, answer, hint):
-    found = getattr(check, name)(answer)
+    found = ask(name, answer)
     assert found.status == "wrong"
     assert hint in found.message
 
@@ -854,7 +868,8 @@ def test_a_check_has_help_and_survives_any_answer(name):
     "name",
     [
         "default_bound", "forget_like_keras", "from_tf1", "remember_gru",
-        "learned_start", "noise_std", "state_groups", "state_size",
+        "learned_start", "noise_std", "state_groups", "state_size", "clip_by_norm", "direction",
+        "where_to_clip", "threshold", "error_hook",
     ],
 )  # fmt: skip
 def test_a_readers_settings_do_not_matter(name):
@@ -862,7 +877,7 @@ def test_a_readers_settings_do_not_matter(name):
     try:
         torch.set_default_dtype(torch.float64)
         with torch.no_grad():
-            found = getattr(check, name)(RIGHT[name][0])
+            found = ask(name, RIGHT[name][0])
     finally:
         torch.set_default_dtype(default)
     assert found, found.message

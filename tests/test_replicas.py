@@ -29,6 +29,17 @@ TORCH_CLIPPERS: dict[str, Any] = {
     "norm": nn.utils.clip_grad_norm_,
     "value": nn.utils.clip_grad_value_,
 }
+OTHER_CLIPPERS: list[tuple[Any, ...]] = [  # method, threshold and options
+    ("per_parameter", 0.1),
+    ("recurrent", 0.2),
+    ("all_but_output", 0.2),
+    ("output", 0.2),
+    ("agc", 0.1),
+    ("agc", 0.1, {"include_output": True}),
+    ("autoclip", 30.0),
+    ("zclip", 0.2, {"warmup": 3, "alpha": 0.8}),
+    ("zclip", 2.5, {"warmup": 2, "max_norm": 0.4}),
+]
 TOLERANCE = {  # of losses, of parameters
     torch.float32: (1e-6, 1e-5),
     DOUBLE: (1e-10, 1e-10),
@@ -98,12 +109,20 @@ def make_batches(
     return made
 
 
+def make_clipper(clip):
+    """A clipper from (method, threshold) or (method, threshold, options)."""
+    method, threshold, *options = clip
+    return Clipper(method, threshold, **(options[0] if options else {}))
+
+
 def train_alone(models, batches, *, optimizers, lrs, clips=None, seeds=None, loss=cross_entropy):
     """Train each model by itself, as one does; return them with losses, norms and who was clipped.
 
-    clips: (method, threshold) of each, or None. What a layer draws comes from its own stream.
+    clips: what `make_clipper` takes, of each, or None. "norm" and "value" are PyTorch's functions,
+    the other methods a clipper of one's own. What a layer draws comes from its own stream.
     """
     models = copy.deepcopy(models)
+    own_clippers = [clip and make_clipper(clip) for clip in clips or [None] * len(models)]
     losses, norms, clipped = (torch.zeros(len(batches), len(models)) for _ in range(3))
     for r, model in enumerate(models):
         optimizer = optimizers[r](model.parameters(), lr=lrs[r])
@@ -120,8 +139,11 @@ def train_alone(models, batches, *, optimizers, lrs, clips=None, seeds=None, los
             gradients = [p.grad.double().clone() for p in model.parameters()]
             norms[step, r] = nn.utils.get_total_norm(gradients)
             if clips and clips[r]:
-                method, threshold = clips[r]
-                TORCH_CLIPPERS[method](model.parameters(), threshold)
+                method, threshold = clips[r][:2]
+                if method in TORCH_CLIPPERS:
+                    TORCH_CLIPPERS[method](model.parameters(), threshold)
+                else:
+                    own_clippers[r](model)
             pairs = zip(gradients, model.parameters(), strict=True)
             clipped[step, r] = any(not torch.equal(g, p.grad.double()) for g, p in pairs)
             optimizer.step()
@@ -360,11 +382,78 @@ def test_one_setting_serves_all():
     models, batches = make_models(nn.GRU), make_batches()
     clip, momentum = Clipper("norm", 0.3), functools.partial(torch.optim.SGD, momentum=0.9)
     alone = train_alone(
-        models, batches, optimizers=[momentum] * 6, lrs=[0.03] * 6, clips=[clip.rule] * 6
+        models, batches, optimizers=[momentum] * 6, lrs=[0.03] * 6, clips=[("norm", 0.3)] * 6
     )
     together = train_together(models, batches, optimizer=momentum, lr=0.03, clipper=clip, workers=1)
     check_alike(alone, together, torch.float32)
     assert clip.records == []
+
+
+CLIPPED_STATES = ["learned", "zero", LearnedState(init_std=0.5), "learned+noisy", "zero", "learned"]
+CLIPPED_STATES += ["learned", "learned", "carried"]
+
+
+@functools.cache
+def clipped_alone(kind, dtype):
+    return train_alone(
+        drop_in_models(getattr(drop_ins, kind), CLIPPED_STATES, dtype),
+        make_batches(len(CLIPPED_STATES), dtype=dtype),
+        optimizers=[torch.optim.SGD] * 9,
+        lrs=[0.3] * 9,
+        clips=OTHER_CLIPPERS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "plan", "dtype"),
+    [
+        ("LSTM", Plan(9), torch.float32),
+        ("LSTM", FUSED_BY_TWO, DOUBLE),
+        ("GRU", Plan(4, workers=2), DOUBLE),
+        ("RNN", FUSED, torch.float32),
+    ],
+    ids=str,
+)
+def test_every_way_to_clip_with_learned_states_among_the_recurrent(kind, plan, dtype, force):
+    force(plan)
+    together = train_together(
+        drop_in_models(getattr(drop_ins, kind), CLIPPED_STATES, dtype),
+        make_batches(len(CLIPPED_STATES), dtype=dtype),
+        optimizer="sgd",
+        lr=0.3,
+        clipper=[make_clipper(clip) for clip in OTHER_CLIPPERS],
+    )
+    check_alike(clipped_alone(kind, dtype), together, dtype)
+    assert together[3].any(0).all()  # each clipped something
+
+
+@pytest.mark.parametrize("clip", OTHER_CLIPPERS, ids=str)
+def test_one_clipper_for_all_remembers_each_replica_by_itself(clip, force):
+    force(Plan(3))
+    models = drop_in_models(drop_ins.GRU, ["learned", "zero", "learned"])
+    batches = make_batches(3)
+    options: dict[str, Any] = {"optimizers": [torch.optim.SGD] * 3, "lrs": [0.3] * 3}
+    alone = train_alone(models, batches, clips=[clip] * 3, **options)
+    clipper = make_clipper(clip)
+    for _ in range(2):  # the second stack starts with nothing remembered
+        together = train_together(models, batches, optimizer="sgd", lr=0.3, clipper=clipper)
+        check_alike(alone, together, torch.float32)
+    assert clipper.records == []
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (Clipper("error"), "clipper must not have method='error' in replicas, but Clipper"),
+        (Clipper(skip_nonfinite=True), "clipper must not have skip_nonfinite=True in replicas"),
+        (Clipper("output", output="rnn"), "output must be None or 'head' in replicas, but 'rnn'"),
+    ],
+)
+def test_clippers_for_one_network_are_refused(clip, message):
+    for given in (clip, [None, clip]):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            Replicas(make_models(nn.GRU, 2), clipper=given)
+    Replicas(make_models(nn.GRU, 2), clipper=Clipper("output", output="head"))
 
 
 def test_a_step_runs_on_one_thread_and_restores_the_count():

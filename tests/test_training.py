@@ -148,6 +148,48 @@ def test_a_step_size_that_is_too_large_diverges():
     assert train(nn.Linear(1, 1), pieces, loss=F.mse_loss, lr=0.1, steps=20).status == "finished"
 
 
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_clipper_may_skip_steps_that_would_end_training(bad):
+    pieces = [(torch.ones(1, 1), torch.zeros(1, 1))] * 2
+    pieces.insert(1, (torch.ones(1, 1), torch.full((1, 1), bad)))
+    model, twin = nn.Linear(1, 1), nn.Linear(1, 1)
+    twin.load_state_dict(model.state_dict())
+    clip = Clipper("norm", skip_nonfinite=True)
+    history = train(model, pieces, loss=F.mse_loss, steps=6, clipper=clip)
+    assert history.status == "finished"
+    assert history.skipped == [False, True, False] * 2
+    assert [record.skipped for record in clip.records] == history.skipped
+    assert [math.isfinite(value) for value in history.loss] == [True, False, True] * 2
+    # as if those batches had not been there
+    healthy = [pieces[0], pieces[2]]
+    without = train(twin, healthy, loss=F.mse_loss, steps=4, clipper=Clipper("norm"))
+    assert same_weights(model, twin)
+    assert without.skipped == [False] * 4
+    assert [v for v in history.loss if math.isfinite(v)] == without.loss
+    # and without the option it is the end
+    again = train(model, pieces, loss=F.mse_loss, steps=6, clipper=Clipper("norm"))
+    assert (again.status, again.skipped) == ("diverged", [False] * 2)
+
+
+@pytest.mark.parametrize("method", ["autoclip", "recurrent", "agc"])
+def test_other_methods_in_a_loop_by_hand(method):
+    model = small_model()
+    twin, by_hand = copy.deepcopy(model), Clipper(method)
+    history = train(model, clipper=Clipper(method), steps=20)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for step, (x, target) in enumerate(islice(batches(TASK, 4), 20)):
+        optimizer.zero_grad()
+        F.cross_entropy(twin(x), target).backward()
+        record = by_hand(twin)
+        optimizer.step()
+        assert (history.grad_norm[step], history.clipped[step]) == (
+            record.norm_before,
+            record.clipped,
+        )
+    assert same_weights(model, twin)
+    assert any(history.clipped)
+
+
 def test_the_thread_count_is_set_inside_and_restored_after_an_error():
     before, seen = torch.get_num_threads(), []
     train(
@@ -187,12 +229,15 @@ def test_progress_counts_the_steps(capsys):
 
 
 def test_the_history_as_a_table_and_as_a_sentence():
-    history = History([2.0, 1.0], [3.0, 4.0], [True, False], {1: 0.5}, "finished", 0.25)
+    history = History(
+        [2.0, 1.0], [3.0, 4.0], [True, False], [False, True], {1: 0.5}, "finished", 0.25
+    )
     table = history.frame
     assert table.index.name == "step"
     assert table["loss"].tolist() == [2, 1]
     assert table["grad_norm"].tolist() == [3, 4]
     assert table["clipped"].tolist() == [True, False]
+    assert table["skipped"].tolist() == [False, True]
     assert math.isnan(table["score"][0])
     assert table["score"][1] == 0.5
     assert repr(history) == "History(finished after 2 steps in 0.2 s: loss 2 -> 1)"

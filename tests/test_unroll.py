@@ -1,4 +1,4 @@
-# mypy: disable-error-code="arg-type"
+# mypy: disable-error-code="arg-type,index"
 import copy
 from typing import Any
 
@@ -259,3 +259,59 @@ def test_the_layout_in_the_message_is_that_of_the_layer():
 def test_a_bad_initial_state_is_named(kind, h0, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         unroll(kind(1, 4), torch.zeros(3, 2, 1), h0)
+
+
+def test_with_weights_gradients_are_those_of_the_layer(rnn):
+    x, state = inputs(rnn)
+    leaves = [x, *(state if isinstance(state, tuple) else (state,)), *rnn.parameters()]
+    for leaf in leaves[: len(leaves) - len(list(rnn.parameters()))]:
+        leaf.requires_grad_()
+    expected = torch.autograd.grad(rnn(x, state)[0].sin().sum(), leaves)
+    run = unroll(rnn, x, state, weights=True)
+    assert_close(torch.autograd.grad(run.outputs.sin().sum(), leaves), expected)
+
+
+def test_with_weights_a_drop_in_has_its_noise_and_a_layer_its_dropout():
+    rnn = tk.GRU(SIZE, H, num_layers=2, dropout=0.5, dtype=DOUBLE, initial_state="noisy")
+    x, _ = inputs(rnn)
+    for training in (True, False):
+        rnn.train(training)
+        torch.manual_seed(3)
+        expected = rnn(x)[0]
+        torch.manual_seed(3)
+        assert_close(unroll(rnn, x, weights=True).outputs, expected)
+        assert training != torch.allclose(unroll(rnn, x).outputs, expected)
+
+
+def test_with_weights_values_are_not_checked():
+    rnn = nn.RNN(SIZE, H, dtype=DOUBLE)
+    x, state = inputs(rnn)
+    for values in (x[0, 0], state[0], rnn.weight_ih_l0.data[0]):
+        kept = values.clone()
+        values.fill_(float("inf"))
+        assert unroll(rnn, x, state, weights=True).outputs.shape == (T, B, H)
+        with pytest.raises(ValueError, match=r"must (be|have) finite"):
+            unroll(rnn, x, state)
+        values.copy_(kept)
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths"), [(nn.RNN, [H]), (nn.LSTM, [4 * H]), (nn.GRU, [H, H, H])]
+)
+def test_what_goes_into_the_gates_is_seen_at_every_step(kind, widths):
+    rnn = kind(SIZE, H, dtype=DOUBLE)
+    seen: list[torch.Tensor] = []
+    run = unroll(rnn, inputs(rnn)[0], on_gates=seen.append)
+    assert [tuple(a.shape) for a in seen] == [(B, width) for width in widths] * T
+    trace = run.traces[0, False]
+    if kind is nn.RNN:
+        assert_close(torch.stack(seen).tanh(), torch.stack(trace.h[1:]))
+    elif kind is nn.LSTM:
+        i, f, g, o = seen[0].chunk(4, -1)
+        c = f.sigmoid() * trace.c[0] + i.sigmoid() * g.tanh()
+        assert_close(c, trace.c[1])
+        assert_close(o.sigmoid() * c.tanh(), trace.h[1])
+    else:
+        update, _, new = seen[:3]
+        z = update.sigmoid()
+        assert_close((1 - z) * new.tanh() + z * trace.h[0], trace.h[1])

@@ -84,8 +84,8 @@ tk.check.half_after_50(rho)
 # | [02 Weight initialization](02_weight_initialization.ipynb) | Xavier, He, orthogonal, identity, chrono: which fits, and what does it change? |
 # | [03 Initial states](03_initial_states.ipynb) | Should the initial state be zero, noisy, learned, adaptive or carried over? |
 # | [04 Exploding gradients](04_exploding_gradients.ipynb) | Why do gradients explode or vanish, and what have eigenvalues to do with it? |
-# | 05 Gradient clipping (coming) | What should be clipped, when, and at which threshold? |
-# | 06 Forecasting (coming) | Put together on a real series: which of these choices paid off? |
+# | [05 Gradient clipping](05_gradient_clipping.ipynb) | What should be clipped, when, and at which threshold? |
+# | [06 Forecasting](06_forecasting.ipynb) | Put together on a real series: which of these choices paid off? |
 #
 # ## What you saw
 #

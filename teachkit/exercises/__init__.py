@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from . import (
     buggy_listing,
+    error_hooks,
     exploding_gradients,
+    forecasting,
     framework_defaults,
+    gradient_clipping,
     initial_states,
+    leaks,
     memory_biases,
+    quiz,
+    saved_forecast,
     start_here,
     state_noise,
     state_optimizers,
     tf1_weights,
+    training_loop,
     weight_initialization,
 )
 from .feedback import Feedback
@@ -47,6 +54,17 @@ class Checks:
     hidden_growth = staticmethod(exploding_gradients.hidden_growth)
     exploding_sigmoid = staticmethod(exploding_gradients.exploding_sigmoid)
     horizon_100 = staticmethod(exploding_gradients.horizon_100)
+
+    clip_by_norm = staticmethod(gradient_clipping.clip_by_norm)
+    direction = staticmethod(gradient_clipping.direction)
+    where_to_clip = staticmethod(training_loop.where_to_clip)
+    threshold = staticmethod(gradient_clipping.threshold)
+    error_hook = staticmethod(error_hooks.error_hook)
+
+    seasonal_naive = staticmethod(forecasting.seasonal_naive)
+    leaks = staticmethod(leaks.leaks)
+    same_forecast = staticmethod(saved_forecast.same_forecast)
+    quiz = staticmethod(quiz.quiz)
 
 
 check = Checks()

@@ -23,17 +23,21 @@ _LOOK = {
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a check says: status "open", "right" or "wrong", a message, and a drawing."""
+    """What a check says: status "open", "right" or "wrong", a message, and a drawing.
+
+    notes: what there is to say to the parts of an answer, one line each.
+    """
 
     status: str
     message: str
     png: bytes | None = None
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.status == "right"
 
     def __repr__(self) -> str:
-        return f"{_LOOK[self.status][0]} {self.message}"
+        return "\n".join((f"{_LOOK[self.status][0]} {self.message}", *self.notes))
 
     def _repr_html_(self) -> str:
         word, ink, ground = _LOOK[self.status]
@@ -45,10 +49,11 @@ class Feedback:
                 f'<br><img alt="{alt}" src="data:image/png;base64,{data}" '
                 'style="max-width:100%;margin-top:6px;background:#fff">'
             )
+        notes = "".join(f"<p style='margin:6px 0 0'>{html.escape(note)}</p>" for note in self.notes)
         return (
             f"<div style='color:{ink};background:{ground};border-left:4px solid {ink};"
             f"padding:8px 12px;max-width:700px'><b>{word}</b> {html.escape(self.message)}"
-            f"{picture}</div>"
+            f"{picture}{notes}</div>"
         )
 
 

@@ -17,8 +17,9 @@ from ..models import SequenceModel, make_elman, random_input, random_state
 from ..plans import Plan
 from ..replicas import Replicas
 from ..spectra import spectral_radius
-from ..statistics import t_interval, wilson
+from ..statistics import t_interval
 from ..tasks import TemporalOrder, batches
+from .runs import solved_runs
 
 # Clipping keeps steps short, and so does a smaller learning rate. 0.1 is one at which clipping
 # works, so the unclipped runs get two smaller ones as well.
@@ -135,11 +136,8 @@ def solved_share(table: pd.DataFrame, accuracy: float = 0.99) -> pd.DataFrame:
 
     Returns rows (variant, rho) with columns solved, runs, share, low, high. Taught in chapter 04.
     """
-    final = final_rows(table).assign(solved=lambda t: t["accuracy"] >= accuracy)
-    counts = final.groupby(["variant", "rho"])["solved"].agg(solved="sum", runs="count")
-    found = [wilson(int(s), int(n)) for s, n in counts.to_numpy()]
-    columns = ["solved", "runs", "share", "low", "high"]
-    return pd.DataFrame(found, columns=columns, index=counts.index).reset_index()
+    final = final_rows(table).sort_values(["variant", "rho"], kind="stable")
+    return solved_runs(final.assign(score=final["accuracy"]), ["variant", "rho"], accuracy)
 
 
 def paired_difference(

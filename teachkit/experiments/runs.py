@@ -12,7 +12,14 @@ from typing import Any
 import pandas as pd
 
 from ..errors import bad, check_choice
-from ..statistics import compare_pairs, loss_by_time, select, steps_ratio, threshold_between
+from ..statistics import (
+    compare_pairs,
+    loss_by_time,
+    select,
+    steps_ratio,
+    threshold_between,
+    wilson,
+)
 
 
 def as_runs(table: pd.DataFrame, **labels: Any) -> pd.DataFrame:
@@ -137,3 +144,18 @@ def speed(
         threshold = threshold_between(table, baseline, share)
         tables.append(_labelled(steps_ratio(table, baseline, threshold), by, key))
     return pd.concat(tables, ignore_index=True)
+
+
+def solved_runs(runs: pd.DataFrame, by: list[str], score: float = 0.99) -> pd.DataFrame:
+    """Count the runs that end with this score or a better one, with a 95 % Wilson interval.
+
+    Returns a row for each group of `by`, in the order of the table: solved, runs, share, low and
+    high. A run that diverged has not solved anything. Raises `ValueError` for an unknown column.
+    """
+    for name in by:
+        check_choice("by", name, list(runs.columns))
+    solved = runs.assign(solved=runs["score"] >= score)
+    counts = solved.groupby(by, sort=False, dropna=False)["solved"].agg(["sum", "count"])
+    found = [wilson(int(reached), int(count)) for reached, count in counts.to_numpy()]
+    columns = ["solved", "runs", "share", "low", "high"]
+    return pd.DataFrame(found, columns=columns, index=counts.index).reset_index()

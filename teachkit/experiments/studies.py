@@ -11,10 +11,21 @@ import pandas as pd
 
 from ..errors import check_choice
 from ..results import save_results
+from .ablation import ABLATION, ablation_study
+from .clipping import (
+    CLIP_GRID,
+    CLIP_TEXT,
+    CLIP_WHAT,
+    clip_grid_study,
+    clip_text_study,
+    clip_what_study,
+)
+from .decades import DECADES, decades_study
 from .defaults import RECALL, recall_study
 from .exploding import LYAPUNOV, TEMPORAL_ORDER, lyapunov_study, temporal_order_study
 from .first_steps import FIRST_STEPS, first_steps_study
 from .inferred import INFERRED, inferred_study
+from .inside_backprop import INSIDE_BACKPROP, inside_backprop_study
 from .pretraining import PRETRAINING, pretraining_study
 from .state_rates import STATE_RATES, STATE_TUNING, state_rates_study, state_tuning_study
 from .states import PERTURBED, STATES, STREAMS, perturbed_study, states_study, streams_study
@@ -46,6 +57,12 @@ STUDIES: dict[str, Study] = {
     "inferred": Study(inferred_study, INFERRED),
     "trained_states": Study(trained_states_study, TRAINED_STATES),
     "temporal_order": Study(temporal_order_study, TEMPORAL_ORDER),
+    "clip_what": Study(clip_what_study, CLIP_WHAT),
+    "clip_grid": Study(clip_grid_study, CLIP_GRID),
+    "clip_text": Study(clip_text_study, CLIP_TEXT),
+    "inside_backprop": Study(inside_backprop_study, INSIDE_BACKPROP),
+    "decades": Study(decades_study, DECADES),
+    "ablation": Study(ablation_study, ABLATION, digits=5, compress=True),
     "lyapunov": Study(lambda: lyapunov_study(**LYAPUNOV), LYAPUNOV),
 }
 

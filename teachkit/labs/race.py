@@ -6,19 +6,19 @@ The two share their weights and their batches, so whatever differs comes from cl
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from ..clipping import Clipper
 from ..device import threads
 from ..models import SequenceModel
+from ..optimizers import OPTIMIZERS
 from ..plots import COLORS, decades_axis, legend, log10, style
 from ..tasks import Task, batches
 from ..training import History, train_steps
@@ -31,41 +31,52 @@ LEARNING_RATE = {"temporal order": 0.1, "sunspots": 0.05}
 
 @dataclass(frozen=True)
 class Race:
-    """Two histories of one start: `plain` without clipping, `clipped` at `threshold`.
+    """Two histories of one start: `plain` without clipping, `clipped` with it.
 
-    start: the settings in words.
+    start: the settings in words; how: the clipping. threshold: of the global norm, None where the
+    clipping has no fixed one.
     """
 
     plain: History
     clipped: History
-    threshold: float
     task: Task
     start: str
+    how: str
+    threshold: float | None
 
 
 def run_race(
     model: SequenceModel,
     twin: SequenceModel,
     task: Task,
-    threshold: float,
+    new_clipper: Callable[[], Clipper],
     *,
+    lr: float,
+    optimizer: str = "sgd",
     seed: int,
     steps: int,
     start: str,
+    how: str,
 ) -> Iterator[tuple[float, Race]]:
-    """Train both copies in turns; yield the share done and the growing histories."""
+    """Train both copies in turns; yield the share done and the growing histories.
+
+    new_clipper: makes the clipper of the twin. optimizer: of both, "sgd" or "adam".
+    """
+    clipper = new_clipper()
     histories = (History(), History())
     runs = []
     for copy, history in zip((model, twin), histories, strict=True):
-        optimizer = torch.optim.SGD(copy.parameters(), lr=LEARNING_RATE[task.name])
-        clipper = Clipper("norm", threshold) if copy is twin else None
-        loader = batches(task, BATCH_SIZE, seed=seed)
-        runs.append(
-            train_steps(
-                copy, loader, loss=task.loss, optimizer=optimizer, clipper=clipper, history=history
-            )
+        run = train_steps(
+            copy,
+            batches(task, BATCH_SIZE, seed=seed),
+            loss=task.loss,
+            optimizer=OPTIMIZERS[optimizer](copy.parameters(), lr=lr),
+            clipper=clipper if copy is twin else None,
+            history=history,
         )
-    race = Race(*histories, threshold=threshold, task=task, start=start)
+        runs.append(run)
+    threshold = clipper.threshold if clipper.method == "norm" else None
+    race = Race(*histories, task=task, start=start, how=how, threshold=threshold)
     with threads(1):
         for step, alive in enumerate(zip_longest(*runs), start=1):
             yield step / steps, race
@@ -73,11 +84,16 @@ def run_race(
                 break
 
 
-def race_seconds(model: SequenceModel, task: Task, steps: int = STEPS) -> float:
+def race_seconds(
+    model: SequenceModel, task: Task, steps: int = STEPS, optimizer: str = "sgd"
+) -> float:
     """Estimate the seconds of a race by timing two steps on this machine, after a warm-up."""
-    loader = batches(task, BATCH_SIZE)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    run = train_steps(model, loader, loss=task.loss, optimizer=optimizer)
+    run = train_steps(
+        model,
+        batches(task, BATCH_SIZE),
+        loss=task.loss,
+        optimizer=OPTIMIZERS[optimizer](model.parameters(), lr=0.0),
+    )
     with threads(1):
         next(run)
         start = time.perf_counter()
@@ -91,7 +107,7 @@ def race_sentence(race: Race) -> str:
     share = 100 * np.mean(race.clipped.clipped or [False])
     return (
         f"{race.start}, {race.task.name}: after {len(race.clipped)} steps: "
-        f"without clipping {_fate(race.plain)}; clipped at norm {race.threshold:g} "
+        f"without clipping {_fate(race.plain)}; {race.how} "
         f"{_fate(race.clipped)} ({share:.0f} % of its steps were clipped)."
     )
 
@@ -100,6 +116,9 @@ def _fate(history: History) -> str:
     if history.status == "diverged":
         return f"the loss left float range at step {len(history)}"
     return f"the loss is {np.mean(history.loss[-20:]):.3g}"
+
+
+_LEGEND: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.02), "fontsize": 8}
 
 
 class RacePicture:
@@ -128,14 +147,12 @@ class RacePicture:
             (self._threshold,) = self._norm.plot(
                 [], [], color="#333333", linestyle=":", linewidth=1.2, label="clip threshold"
             )
+            self._fixed: bool | None = None  # whether the clipping has a threshold to be drawn
             (self._chance,) = self._loss.plot(
                 [], [], color="#333333", linestyle=":", linewidth=1.2, label="chance"
             )
-            for ax, lines in (
-                (self._loss, [*self._lines["loss"], self._chance]),
-                (self._norm, [self._threshold]),
-            ):
-                legend(ax, *lines, loc="lower right", bbox_to_anchor=(1.0, 1.02), fontsize=8)
+            legend(self._loss, *self._lines["loss"], self._chance, **_LEGEND)
+            legend(self._norm, self._threshold, **_LEGEND)
             self.figure.tight_layout()
         self.artists = [line for lines in self._lines.values() for line in reversed(lines)]
         self.artists += [self._threshold, self._chance]
@@ -161,6 +178,11 @@ class RacePicture:
             if ax.get_ylim() != limits:
                 ax.set_ylim(limits)
                 changed = True
-        for line, value in ((self._threshold, race.threshold), (self._chance, race.task.chance)):
-            line.set_data(self._norm.get_xlim(), [np.log10(value)] * 2)
+        ends = self._norm.get_xlim()
+        self._chance.set_data(ends, [np.log10(race.task.chance)] * 2)
+        fixed = race.threshold is not None
+        self._threshold.set_data(*(ends, log10([race.threshold] * 2)) if fixed else ([], []))
+        if fixed != self._fixed:
+            self._fixed, changed = fixed, True
+            legend(self._norm, self._threshold if fixed else None, **_LEGEND)
         return changed

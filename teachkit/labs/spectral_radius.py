@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..clipping import Clipper
 from ..dynamics import gradient_bound, gradient_through_time, linear_prediction
 from ..models import (
     ACTIVATIONS,
@@ -71,15 +72,17 @@ def _model(settings: Settings, task: Task) -> SequenceModel:
 
 def _race(settings: Settings) -> Iterator[tuple[float, Race]]:
     task = task_of(settings)
-    model = _model(settings, task)
+    model, threshold = _model(settings, task), settings["clip_threshold"]
     return run_race(
         model,
         copy.deepcopy(model),
         task,
-        settings["clip_threshold"],
+        lambda: Clipper("norm", threshold),
+        lr=LEARNING_RATE[task.name],
         seed=settings["seed"],
         steps=STEPS,
         start=f"{_lead(settings)}, seed {settings['seed']}",
+        how=f"clipped at norm {threshold:g}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The labs of chapters 01 to 03 in a real JupyterLab: every control, and choices that depend."""
+"""The labs of all chapters but 04 in a real JupyterLab: controls, and choices that depend."""
 
 import re
 
@@ -23,6 +23,13 @@ LABS = {
     "first_steps": ("03_initial_states", "strategy", "learned against zero", "seed"),
     "trajectories": (
         "03_initial_states", "network", "rho = 0.90, tanh, without input", "noise std",
+    ),
+    "wall": ("05_gradient_clipping", "start: w", "Start (5.50, -2.80), lr 0.3, 200", "start: w"),
+    "clip_what": (
+        "05_gradient_clipping", "method", "norm at 1, rho = 2.00, temporal order", "rho",
+    ),
+    "forecast": (
+        "06_forecasting", "forget bias", "torch, forget bias of the preset, zero state", "seed",
     ),
 }  # fmt: skip
 
@@ -138,8 +145,8 @@ def test_the_window_follows_the_task_and_comes_back(lab):
     expect(window).to_have_text("10")
 
 
-@pytest.mark.parametrize("name", ["first_steps"], indirect=True)
-def test_fresh_seeds_train_and_stop(lab):
+@pytest.mark.parametrize("name", ["first_steps", "clip_what", "forecast"], indirect=True)
+def test_training_starts_and_stops(lab):
     lab.box.get_by_role("button", name="Train now").click()
     expect(lab.box).to_contain_text("left", timeout=20_000)
     lab.box.get_by_role("button", name="Stop").click()
@@ -153,3 +160,23 @@ def test_a_trained_network_shows_its_own_radius(lab):
     expect(lab.sentence).to_have_text(re.compile("^rho = 1.04, trained on sunspots"))
     pick(lab, "network", "counterexample")
     expect(lab.sentence).to_have_text(re.compile("near the fixed point .* is not forgotten"))
+
+
+@pytest.mark.parametrize("name", ["clip_what"], indirect=True)
+def test_the_threshold_follows_the_method_and_comes_back(lab):
+    threshold = lab.box.locator(".widget-hslider", has_text="threshold").locator(".widget-readout")
+    expect(threshold).to_have_text("1")
+    pick(lab, "method", "agc")
+    expect(threshold).to_have_text("0.01")
+    expect(lab.sentence).to_have_text(re.compile("^agc at ratio 0.01"))
+    pick(lab, "method", "norm")
+    expect(threshold).to_have_text("1")
+    expect(lab.sentence).to_have_text(re.compile("^norm at 1, "))
+
+
+@pytest.mark.parametrize("name", ["forecast"], indirect=True)
+def test_the_switches_of_the_forecast_are_looked_up(lab):
+    pick(lab, "forget bias", "3")
+    pick(lab, "clipping", "norm 1")
+    begins = "torch, forget bias 3, zero state, clipping norm 1, lr 0.01: over 16 seeds"
+    expect(lab.sentence).to_have_text(re.compile("^" + re.escape(begins)))

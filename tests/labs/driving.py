@@ -23,7 +23,10 @@ from teachkit.labs.controls import Choice, Slider
 
 NAMES = list(tk.labs.__all__)
 # Controls that only a training in the background reads: the picture of the gradient stays.
-FOR_TRAINING = {"spectral_radius": {"task", "clip_threshold"}}
+FOR_TRAINING = {
+    "clip_what": {"optimizer", "lr"},
+    "spectral_radius": {"task", "clip_threshold"},
+}
 # What every lab of an own model refuses: the arguments, and the words that say so.
 BAD_OWN_MODELS: list[tuple[dict[str, Any], str]] = [
     ({"model": nn.RNN(1, 2)}, "model and x must be given together"),

@@ -243,3 +243,250 @@ def test_a_learned_start_in_keras(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")(x)
     assert (keras.ops.convert_to_numpy(again) == keras.ops.convert_to_numpy(model(x))).all()
+
+
+# Chapter 05
+
+
+def net(seed=0):
+    rnn = torch.nn.RNN(3, 8)
+    model = tk.SequenceModel(rnn, 2, seed=seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.7, generator=torch.Generator().manual_seed(seed))
+    return model
+
+
+def flat(parameters):
+    return torch.nn.utils.parameters_to_vector(parameters).detach().clone()
+
+
+class Batches:
+    """Batches of which the third holds a NaN, and the parameters before and after each."""
+
+    def __init__(self, model):
+        draw = torch.Generator().manual_seed(1)
+        self.model, self.seen = model, []
+        self.given = [
+            (torch.randn(6, 4, 3, generator=draw), 9 * torch.randn(4, 2, generator=draw))
+            for _ in range(5)
+        ]
+        self.given[2][0][3, 1, 0] = torch.nan
+
+    def __iter__(self):
+        for batch in self.given:
+            self.seen.append(flat(self.model.parameters()))
+            yield batch
+        self.seen.append(flat(self.model.parameters()))
+
+    @property
+    def steps(self):
+        """How long each step was."""
+        return [(b - a).norm().item() for a, b in zip(self.seen, self.seen[1:], strict=False)]
+
+
+def trained(number, **names):
+    """What a recipe for a training loop leaves behind, and its batches."""
+    model = net()
+    batches = Batches(model)
+    given = {
+        "model": model,
+        "batches": batches,
+        "criterion": torch.nn.functional.mse_loss,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "max_norm": 2.0,
+    }
+    return made("05", number, **given, **names), batches
+
+
+def test_a_clipped_loop_takes_no_step_on_a_bad_batch_and_none_that_is_too_long():
+    left, batches = trained(0)
+    # no step on the NaN, and else lr * max_norm where the norm is above it
+    norms = left["norms"]
+    assert len(norms) == 4
+    assert max(norms) > 2, "nothing to clip"
+    expected = [0.1 * min(norm, 2.0) for norm in norms]
+    assert batches.steps == pytest.approx([*expected[:2], 0.0, *expected[2:]], rel=1e-4)
+    assert left["median"] == sorted(norms)[2]
+    assert flat(left["model"].parameters()).isfinite().all()
+
+
+def test_the_package_s_loop_ends_where_the_plain_one_does():
+    plain, _ = trained(0)
+    left, batches = trained(4, tk=tk)
+    assert torch.equal(flat(left["model"].parameters()), flat(plain["model"].parameters()))
+    assert batches.steps[2] == 0.0
+    table = left["table"]
+    assert table["skipped"].tolist() == [False, False, True, False, False]
+    assert table["norm_before"].drop(2).tolist() == pytest.approx(plain["norms"])
+    assert (table["norm_after"].drop(2) <= 2.0 + 1e-5).all()
+    for column in ("cosine", "recurrent_before", "recurrent_after", "output_before"):
+        assert column in table
+
+
+def test_recurrent_and_output_layer_are_clipped_by_themselves():
+    model, twin = net(), net()
+    x, target = torch.randn(6, 4, 3), 9 * torch.randn(4, 2)
+    for one in (model, twin):
+        torch.nn.functional.mse_loss(one(x), target).backward()
+    before = [[p.grad.clone() for p in part.parameters()] for part in (model.rnn, model.head)]
+    norms = [torch.nn.utils.get_total_norm(grads).item() for grads in before]
+    limit = min(norms) / 2
+    made("05", 1, model=model, max_norm=limit)
+    for part, grads, norm in zip((model.rnn, model.head), before, norms, strict=True):
+        for parameter, grad in zip(part.parameters(), grads, strict=True):
+            torch.testing.assert_close(parameter.grad, grad * limit / norm)
+    for method in ("recurrent", "output"):
+        tk.Clipper(method, limit)(twin)
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e9])
+def test_a_hook_in_a_loop_of_cells_does_what_error_clipping_does_in_a_layer(limit):
+    cell, layer = torch.nn.RNNCell(3, 8), torch.nn.RNN(3, 8)
+    with torch.no_grad():
+        for mine, theirs in zip(cell.parameters(), layer.parameters(), strict=True):
+            theirs.copy_(mine)
+    x, h0 = torch.randn(7, 4, 3), torch.randn(4, 8)
+    h = made("05", 2, cell=cell, x=x, h=h0, limit=limit)["h"]
+    h.square().mean().backward()
+    loss = layer(x, h0[None])[0][-1].square().mean()
+    plain = torch.autograd.grad(loss, list(layer.parameters()))
+    clipper = tk.Clipper("error", limit)
+    errors = clipper.attach(layer)
+    layer(x, h0[None])[0][-1].square().mean().backward()
+    clamped = errors.fraction() > 0
+    errors.remove()
+    for mine, theirs, true in zip(cell.parameters(), layer.parameters(), plain, strict=True):
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, theirs.grad)
+        assert torch.allclose(mine.grad, true) == (not clamped)
+    assert clamped == (limit < 1)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_keras_clips_by_the_global_norm_as_pytorch_does():
+    keras = tk.frameworks.load_keras()
+    optimizer = made("05", 3, lr=0.1, max_norm=0.5)["optimizer"]
+    model = keras.Sequential([keras.layers.SimpleRNN(8), keras.layers.Dense(2)])
+    model.compile(optimizer, "mse")
+    x, target = torch.randn(4, 6, 3), 9 * torch.randn(4, 2)
+    model.build((4, 6, 3))
+    rnn: Any = torch.nn.RNN(3, 8, batch_first=True)
+    head = torch.nn.Linear(8, 2)
+    own: list[torch.Tensor] = [
+        rnn.weight_ih_l0,
+        rnn.weight_hh_l0,
+        rnn.bias_ih_l0,
+        head.weight,
+        head.bias,
+    ]
+    with torch.no_grad():
+        rnn.bias_hh_l0.zero_()
+        for parameter, weight in zip(own, model.get_weights(), strict=True):
+            parameter.copy_(torch.as_tensor(weight).T if weight.ndim == 2 else torch.tensor(weight))
+    torch.nn.functional.mse_loss(head(rnn(x)[0][:, -1]), target).backward()
+    assert torch.nn.utils.clip_grad_norm_(own, 0.5).item() > 0.5
+    torch.optim.SGD(own, lr=0.1).step()
+    model.train_on_batch(x.numpy(), target.numpy())
+    for parameter, weight in zip(own, model.get_weights(), strict=True):
+        mine = torch.as_tensor(weight)
+        mine = mine.T if weight.ndim == 2 else mine
+        torch.testing.assert_close(mine, parameter.detach(), atol=1e-5, rtol=1e-4)
+
+
+# Chapter 06
+
+
+def page(**changes):
+    """What the whole page leaves behind, on windows of the sunspots."""
+    task = tk.SeriesForecast(seq_len=24, horizon=6)
+    names = {
+        "horizon": 6,
+        "lr": 0.01,
+        "max_norm": 0.5,
+        "steps": 251,
+        "batches": tk.batches(task, 32, seed=0),
+        "validation": task.held_out(200),
+        **SIZES,
+        "input_size": 1,
+        **changes,
+    }
+    torch.manual_seed(0)
+    return made("06", 0, **names), task
+
+
+def validation_error(left, task):
+    x, target = task.held_out(200)
+    with torch.no_grad():
+        return (left["head"](left["lstm"](x)[0][-1]) - target).square().mean().item()
+
+
+def test_the_page_begins_with_orthogonal_gates_and_a_forget_bias_of_1():
+    begin, _, rest = recipes("06")[0].partition("best, kept")
+    assert rest
+    names: dict[str, Any] = {"torch": torch, **SIZES, "horizon": 6, "lr": 0.02}
+    exec(begin, names)
+    lstm = names["lstm"]
+    for W in tk.gates(lstm)["weight_hh_l0"].values():
+        torch.testing.assert_close(W @ W.T, torch.eye(8), atol=1e-5, rtol=0)
+    for gate, bias in tk.gates(lstm)["bias_ih_l0"].items():
+        assert set(bias.tolist()) == {1.0 if gate == "forget" else 0.0}
+    assert not lstm.bias_hh_l0.any()
+    (group,) = names["optimizer"].param_groups
+    assert group["lr"] == 0.02
+    assert {*group["params"]} == {*lstm.parameters(), *names["head"].parameters()}
+
+
+def test_the_page_learns_and_clips_everything_by_one_norm():
+    left, task = page()
+    assert validation_error(left, task) == pytest.approx(left["best"], rel=1e-5)
+    assert left["best"] < 0.6 * task.chance
+    assert left["norm"] > 0
+    small, _ = page(steps=2, max_norm=1e-3)
+    assert small["norm"] > 1e-3
+    parameters = [*small["lstm"].parameters(), *small["head"].parameters()]
+    after = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    assert after.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_page_ends_with_the_weights_of_the_best_validation_error():
+    """The second half of the training unlearns what the first has taught."""
+    task = tk.SeriesForecast(seq_len=24, horizon=6)
+
+    def turning():
+        for step, (x, target) in enumerate(tk.batches(task, 32, seed=0)):
+            yield x, target if step <= 100 else target + 3.0
+
+    left, _ = page(batches=turning())
+    assert left["error"] > 2 * left["best"], "the last weights are the best ones"
+    until, _ = page(steps=101)
+    assert left["best"] == until["best"]
+    assert validation_error(left, task) == pytest.approx(left["best"], rel=1e-5)
+    for name in ("lstm", "head"):
+        assert torch.equal(flat(left[name].parameters()), flat(until[name].parameters()))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_page_in_keras_stops_and_returns_to_its_best_epoch():
+    keras = tk.frameworks.load_keras()
+    keras.utils.set_random_seed(0)
+    x = torch.randn(64, 6, 1).numpy()
+    # what is learned passes by what validation asks for
+    y, halfway = torch.full((64, 2), 2.0).numpy(), torch.full((64, 2), 1.0).numpy()
+    left = made(
+        "06", 1, horizon=2, lr=0.05, max_norm=0.7, x=x, y=y, validation=(x, halfway), epochs=40
+    )
+    model = left["model"]
+    assert model.optimizer.global_clipnorm == 0.7
+    assert model.optimizer.clipnorm is None
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    errors = model.history.history["val_loss"]
+    best = errors.index(min(errors))
+    assert best > 0
+    assert len(errors) == best + 1 + 5 < 40
+    assert model.evaluate(x, halfway, verbose=0) == pytest.approx(min(errors), rel=1e-4)
+    assert model.evaluate(x, halfway, verbose=0) < 0.5 * errors[-1]
