@@ -91,9 +91,15 @@ class LinearForecast:
         return len(self.weights)
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
-        """Forecast (N, horizon) from windows (N, T) with T of at least `lags`."""
+        """Forecast (N, horizon) from windows (N, T) with T of at least `lags`.
+
+        Raises `ValueError` for narrower ones.
+        """
         windows = _checked("windows", windows)
-        check_count("lags", self.lags, high=windows.shape[1])
+        if windows.shape[1] < self.lags:
+            raise bad(
+                "windows", windows, f"an array (N, T) with T of at least {self.lags}, its lags"
+            )
         return windows[:, -self.lags :] @ self.weights + self.intercept
 
 
@@ -144,7 +150,8 @@ def chosen_linear_forecast(
 
     train, validation: windows (N, T) and targets (N, horizon). Lags longer than the windows are
     left out. Nothing is fitted again afterwards: the weights have seen the training part alone, as
-    those of a network have. Raises `ValueError` where no lags are left. Taught in chapter 06.
+    those of a network have. Raises `ValueError` where no lags are left, or no ridges are given.
+    Taught in chapter 06.
     """
     longest = _checked("windows", train[0]).shape[1]
     given = [check_count("lags", n) for n in lags]
@@ -152,6 +159,8 @@ def chosen_linear_forecast(
     if not fitting:
         raise bad("lags", given, f"numbers of which one is at most {longest}")
     ridges = list(ridges)
+    if not ridges:
+        raise bad("ridges", ridges, "at least one number")
     fitted = [made for n in fitting for made in _linear_forecasts(*train, n, ridges)]
     return min(fitted, key=lambda made: rmse(made(validation[0]), validation[1]))
 
@@ -159,17 +168,21 @@ def chosen_linear_forecast(
 def rmse(forecast: np.ndarray, target: np.ndarray) -> float:
     """Return the root mean squared error over all windows and all steps ahead.
 
-    forecast, target: (N, horizon), in whatever units they have. Raises `ValueError` where the
-    shapes differ.
+    forecast, target: (N, horizon), in whatever units they have; NaN for a forecast with NaN. Raises
+    `ValueError` for a forecast that is not numbers or not of the shape of the target.
 
     >>> rmse(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]))
     1.4142135623730951
     """
     target = _checked("target", target)
-    forecast = np.asarray(forecast, float)
-    if forecast.shape != target.shape:
-        raise bad("forecast", forecast, f"of shape {target.shape}")
-    return float(np.sqrt(np.mean((forecast - target) ** 2)))
+    allowed = f"numbers of shape {target.shape}"
+    try:
+        values = np.asarray(forecast, float)
+    except (TypeError, ValueError):
+        raise bad("forecast", forecast, allowed) from None
+    if values.shape != target.shape:
+        raise bad("forecast", forecast, allowed)
+    return float(np.sqrt(np.mean((values - target) ** 2)))
 
 
 BASELINES = ("persistence", "seasonal naive", "mean", "linear autoregression")

@@ -6,11 +6,14 @@ methods behind one interface.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .errors import bad, check_number
 
 # The default threshold of each method, in its own unit.
 METHODS: dict[str, float] = {
@@ -34,16 +37,28 @@ CLIPPED_GROUPS = {
     "agc": ("recurrent", "other"),
 }
 ZERO_WEIGHTS = 1e-3  # the norm that a unit of smaller weights counts as in AGC
-_EPSILON = 1e-6  # that PyTorch adds to a norm before it divides
+_NORM_EPSILON = 1e-6  # that PyTorch adds to a norm before it divides
+_STD_EPSILON = 1e-6  # that the code of ZClip adds to a standard deviation before it divides
+_UNIT_FLOOR = 1e-6  # the least that Optax divides by in AGC
 
 
 @dataclass(frozen=True)
-class Clipped:
+class StackedParameter:
     """A parameter of R networks: its group, its values and its gradient, both (R, ...)."""
 
     group: str
     values: Tensor
     gradient: Tensor
+
+
+def check_threshold(method: str, given: float | None) -> float:
+    """Return the threshold of a method, None for its default; raise `ValueError` for a bad one."""
+    given = METHODS[method] if given is None else given
+    high = 100.0 if method == "autoclip" else math.inf
+    threshold = check_number("threshold", given, low=0, high=high)
+    if threshold == 0:
+        raise bad("threshold", given, "above 0" + (" and at most 100" if high == 100 else ""))
+    return threshold
 
 
 def clipped_together(method: str, groups: Sequence[str], whole: bool = False) -> list[list[int]]:
@@ -64,7 +79,7 @@ def clipped_together(method: str, groups: Sequence[str], whole: bool = False) ->
 Limits = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass
 class FixedLimit:
     """The same limit at every step."""
 
@@ -76,14 +91,14 @@ class FixedLimit:
 
 
 class PercentileLimit:
-    """AutoClip: a percentile of all norms so far, the current one among them.
+    """AutoClip: a percentile (the threshold) of all norms so far, the current one among them.
 
     Norms that are not finite are not remembered, and no step before the second is clipped. Source:
     Seetharaman, Wichern, Pardo and Le Roux 2020 (arXiv:2007.14469).
     """
 
-    def __init__(self, percentile: float) -> None:
-        self.percentile = percentile
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
         self._norms = torch.empty(0, 0, dtype=torch.float64)
         self._count = 0
 
@@ -95,7 +110,7 @@ class PercentileLimit:
         finite = norms.isfinite().cpu()
         self._norms[self._count] = torch.where(finite, norms.double().cpu(), torch.nan)
         self._count += 1
-        limits = torch.nanquantile(self._norms[: self._count], self.percentile / 100, dim=0)
+        limits = torch.nanquantile(self._norms[: self._count], self.threshold / 100, dim=0)
         return torch.nan_to_num(limits, nan=torch.inf, posinf=torch.inf).to(norms)
 
 
@@ -103,46 +118,60 @@ class ZScoreLimit:
     """ZClip: spikes are cut down towards the usual norm, the more the larger they are.
 
     The usual norm is a running mean with a running variance, which begin as those of the first
-    `warmup` norms. A norm more than `threshold` standard deviations above the mean is a spike; a
-    spike of z deviations may keep mean + threshold * std * threshold / z, and that is what the mean
-    then learns of it. An infinite norm is an infinite spike and may keep the mean. max_norm:
-    another, fixed limit; the authors' code has 1. Norms that are not finite are not remembered.
-    Source: Kumar, Owen, Chowdhury and Güra 2025 (arXiv:2504.02507) and the code at
+    `warmup` finite norms of a network. A norm more than `threshold` standard deviations above the
+    mean is a spike; a spike of z deviations may keep mean + threshold * std * threshold / z, and
+    that is what the mean then learns of it. An infinite norm is an infinite spike and may keep the
+    mean. While the deviation is 0, as after a warm-up of zeros, no finite norm is a spike.
+    max_norm: another, fixed limit; the authors' code has 1. Norms that are not finite are not
+    remembered. Source: Kumar, Owen, Chowdhury and Güra 2025 (arXiv:2504.02507) and the code at
     bluorion-com/ZClip.
     """
 
     def __init__(self, threshold: float, alpha: float, warmup: int, max_norm: float | None) -> None:
         self.threshold, self.alpha, self.warmup, self.max_norm = threshold, alpha, warmup, max_norm
-        self._first: list[Tensor] = []
-        self._mean = self._var = torch.empty(0)
+        self._first = self._mean = self._var = torch.empty(0)
 
     def __call__(self, norms: Tensor) -> Tensor:
         """Learn from the norms, and return the limit of each network."""
-        limits = torch.full_like(norms, torch.inf, dtype=torch.float64)
         now = norms.double()
-        if len(self._first) < self.warmup:
-            self._first.append(torch.where(now.isfinite(), now, torch.nan))
-            if len(self._first) == self.warmup:
-                seen = torch.stack(self._first)
-                self._mean = seen.nanmean(0)
-                self._var = (seen - self._mean).square().nanmean(0)
-        else:
-            std = self._var.sqrt()
-            z = (now - self._mean) / (std + _EPSILON)
-            spike = z > self.threshold  # a norm beyond float range is the largest of all
-            cut = self._mean + self.threshold * std * self.threshold / z
-            limits = torch.where(spike, cut, limits)
-            learned = torch.where(spike, cut, now)
-            learned = torch.where(now.isnan(), self._mean, learned)
-            self._mean = self.alpha * self._mean + (1 - self.alpha) * learned
-            deviation = (learned - self._mean).square()
-            self._var = self.alpha * self._var + (1 - self.alpha) * deviation
+        if not len(self._mean):  # NaN stands for what is not known yet, and makes no spike
+            self._mean = self._var = torch.full_like(now, torch.nan)
+            self._first = now.new_full((self.warmup, len(now)), torch.nan)
+        warming = self._mean.isnan()
+        std = self._var.sqrt()
+        z = (now - self._mean) / (std + _STD_EPSILON)
+        # a norm beyond float range is the largest of all
+        spike = (z > self.threshold) & ((std > 0) | now.isinf())
+        cut = self._mean + self.threshold * std * self.threshold / z
+        limits = torch.where(spike, cut, torch.inf)
+        learned = torch.where(spike, cut, now)
+        learned = torch.where(spike | now.isfinite(), learned, self._mean)
+        self._mean = self.alpha * self._mean + (1 - self.alpha) * learned
+        deviation = (learned - self._mean).square()
+        self._var = self.alpha * self._var + (1 - self.alpha) * deviation
+        if warming.any():
+            self._warm_up(now, warming)
         if self.max_norm is not None:
             limits = limits.clamp(max=self.max_norm)
         return limits.to(norms)
 
+    def _warm_up(self, now: Tensor, warming: Tensor) -> None:
+        """Keep the finite norms, and begin where a network has all that it needs."""
+        rows = torch.arange(self.warmup, device=now.device)[:, None]
+        free = rows == self._first.isfinite().sum(0)
+        self._first = torch.where(free & now.isfinite(), now, self._first)
+        full = warming & self._first.isfinite().all(0)
+        mean = self._first.nanmean(0)
+        var = (self._first - mean).square().nanmean(0)
+        self._mean = torch.where(full, mean, self._mean)
+        self._var = torch.where(full, var, self._var)
 
-def exceeded(norms: Tensor, limits: Tensor) -> Tensor:
+
+# Those of the methods; their threshold may change from step to step.
+OwnLimits = FixedLimit | PercentileLimit | ZScoreLimit
+
+
+def limits_where_exceeded(norms: Tensor, limits: Tensor) -> Tensor:
     """Return the limits, but infinity where a norm is within its own.
 
     PyTorch shortens a norm that equals its limit by 1e-6. That would count as clipped where limits
@@ -169,7 +198,7 @@ def scale_to(gradients: Sequence[Tensor], norms: Tensor, limits: Tensor) -> Tens
     As `torch.nn.utils.clip_grad_norm_` has it, for each network. Returns (R,), whether they were
     changed.
     """
-    scale = (limits / (norms + _EPSILON)).clamp(max=1.0)
+    scale = (limits / (norms + _NORM_EPSILON)).clamp(max=1.0)
     scale = torch.where(limits.isinf(), 1.0, scale)  # no limit: not even for a norm of NaN
     for g in gradients:
         g.mul_(scale.to(g.dtype).view(-1, *[1] * (g.ndim - 1)))
@@ -184,12 +213,13 @@ def clamp_to(gradients: Sequence[Tensor], limit: float) -> Tensor:
     return torch.stack(changed).any(0)
 
 
-def adapt_to_weights(parameters: Sequence[Clipped], ratio: float) -> Tensor:
+def adapt_to_weights(parameters: Sequence[StackedParameter], ratio: float) -> Tensor:
     """Scale the gradient of each unit to at most `ratio` times the norm of its weights, in place.
 
-    A unit is a row of a matrix, or a whole vector. A norm of weights below `ZERO_WEIGHTS` counts as
-    that. Returns (R,), whether anything changed. Source: adaptive gradient clipping, Brock, De,
-    Smith and Simonyan 2021 (arXiv:2102.06171); `optax.adaptive_grad_clip`.
+    A unit is a row of a matrix, or a whole vector; a matrix with one row or one column counts as a
+    vector, as in Optax. A norm of weights below `ZERO_WEIGHTS` counts as that. Returns (R,),
+    whether anything changed. Source: adaptive gradient clipping, Brock, De, Smith and Simonyan 2021
+    (arXiv:2102.06171); `optax.adaptive_grad_clip`.
     """
     changed = []
     for p in parameters:
@@ -197,7 +227,7 @@ def adapt_to_weights(parameters: Sequence[Clipped], ratio: float) -> Tensor:
         allowed = ratio * _unit_norms(p.values.detach()).clamp(min=ZERO_WEIGHTS)
         norms = _unit_norms(g)
         within = norms < allowed  # a NaN is not, and then makes its unit NaN
-        scale = torch.where(within, 1.0, allowed / norms.clamp(min=_EPSILON))
+        scale = torch.where(within, 1.0, allowed / norms.clamp(min=_UNIT_FLOOR))
         g.mul_(scale)
         changed.append((scale != 1).reshape(len(g), -1).any(1))
     return torch.stack(changed).any(0)

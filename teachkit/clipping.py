@@ -7,38 +7,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .clip_records import Change, ClipRecord, compare_gradients, flat_gradient
+from .clip_records import Change, ClipRecord, compare_gradients, compare_groups, flat_gradient
 from .clip_rules import (
     CLIPPED_GROUPS,
-    GROUPS,
     METHODS,
-    Clipped,
     FixedLimit,
     Limits,
+    OwnLimits,
     PercentileLimit,
+    StackedParameter,
     ZScoreLimit,
     adapt_to_weights,
+    check_threshold,
     clamp_to,
     clipped_together,
-    exceeded,
+    limits_where_exceeded,
     norms_of,
     scale_to,
 )
 from .error_clipping import ErrorClipping
 from .errors import bad, check_choice, check_count, check_number
-from .parameter_parts import parts_of
+from .parameter_parts import Parameters, parts_of, tensors_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Parameters = nn.Module | Tensor | Iterable[Tensor]
 
 
 @dataclass(repr=False)
@@ -61,8 +60,16 @@ class Clipper:
 
     output: the name of the output layer in the model; None is the last nn.Linear outside recurrent
     layers. skip_nonfinite: take all gradients away where one is not finite, so that the optimiser
-    skips the step; otherwise such a gradient is treated as PyTorch treats it. Either way the
-    record tells. Methods that remember norms do so for one model: use a new clipper for the next.
+    skips these parameters; otherwise such a gradient is treated as PyTorch treats it. Either way
+    the record tells. A finite gradient whose norm its own precision cannot hold becomes 0, as in
+    PyTorch, with finite=True in the record: in float32 one with an entry above about 1.8e19, in
+    float16 one with a norm above 65504.
+
+    A new `threshold` counts from the next call on; for other settings make a new Clipper. Methods
+    that remember norms do so for one model: use a new clipper for the next. A copy is attached to
+    nothing. Each call makes and keeps a record, which costs two copies of the gradient in float64
+    and waits for a GPU.
+
     Raises `ValueError` for an unknown method or a setting that it does not have. Source: Pascanu,
     Mikolov and Bengio 2013 (arXiv:1211.5063), algorithm 1, for "norm"; the others are named in
     chapter 05, which teaches all of them.
@@ -87,35 +94,47 @@ class Clipper:
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
-        given = METHODS[self.method] if self.threshold is None else self.threshold
-        high = 100.0 if self.method == "autoclip" else math.inf
-        self._threshold = self.threshold = check_number("threshold", given, low=0, high=high)
-        if self._threshold == 0:
-            raise bad("threshold", given, "above 0" + (" and at most 100" if high == 100 else ""))
+        self.threshold = check_threshold(self.method, self.threshold)
+        for name in ("include_output", "skip_nonfinite"):
+            if not isinstance(getattr(self, name), bool):
+                raise bad(name, getattr(self, name), "True or False")
         for name, method in _OF_ONE_METHOD.items():
             value = getattr(self, name)
             if self.method != method and value != _DEFAULTS[name]:
                 raise bad(name, value, f"given to method={method!r} alone")
         self.alpha = check_number("alpha", self.alpha, low=0, high=1)
-        self.warmup = check_count("warmup", self.warmup)
+        self.warmup = check_count("warmup", self.warmup, low=2)
         if self.max_norm is not None:
             self.max_norm = check_number("max_norm", self.max_norm, low=0)
             if self.max_norm == 0:
                 raise bad("max_norm", self.max_norm, "above 0, or None")
         if self.output is not None and not isinstance(self.output, str):
             raise bad("output", self.output, "the name of a layer, or None")
-        self._limits = self.make_limits()
         self._errors: ErrorClipping | None = None
+        self._limits = self.make_limits()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_limits" in vars(self):  # it is made, and may remember norms
+            if name == "method" or name in _DEFAULTS:
+                raise AttributeError(f"{name} of a Clipper cannot change: make a new Clipper.")
+            if name == "threshold":
+                value = self._limits.threshold = check_threshold(self.method, value)
+                if self._errors is not None:
+                    self._errors.threshold = value
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_errors": None}  # a copy is not what a model is attached to
 
     def __repr__(self) -> str:
         given = {name: getattr(self, name) for name in _DEFAULTS}
         told = "".join(f", {k}={v!r}" for k, v in given.items() if v != _DEFAULTS[k])
-        return f"Clipper(method={self.method!r}, threshold={self._threshold}{told})"
+        return f"Clipper(method={self.method!r}, threshold={self.threshold}{told})"
 
     @property
     def rule(self) -> tuple[Any, ...]:
         """What two clippers that do the same have in common."""
-        return self.method, self._threshold, *(getattr(self, name) for name in _DEFAULTS)
+        return self.method, self.threshold, *(getattr(self, name) for name in _DEFAULTS)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -130,33 +149,38 @@ class Clipper:
             rows.append(row)
         return pd.DataFrame(rows).rename_axis("call")
 
-    def make_limits(self) -> Limits:
+    def make_limits(self) -> OwnLimits:
         """Return the limits of this method with nothing remembered yet."""
+        threshold = check_threshold(self.method, self.threshold)
         if self.method == "autoclip":
-            return PercentileLimit(self._threshold)
+            return PercentileLimit(threshold)
         if self.method == "zclip":
-            return ZScoreLimit(self._threshold, self.alpha, self.warmup, self.max_norm)
-        return FixedLimit(self._threshold)
+            return ZScoreLimit(threshold, self.alpha, self.warmup, self.max_norm)
+        return FixedLimit(threshold)
 
-    def attach(self, model: nn.Module, **options: Any) -> ErrorClipping:
+    def attach(
+        self, model: nn.Module, at: str = "state", output_threshold: float | None = None
+    ) -> ErrorClipping:
         """Clip the errors on their way back through a model, from now on: method "error" alone.
 
-        options: of `ErrorClipping`, at= and output_threshold=. Its `remove()` ends it. Raises
-        `ValueError` for another method.
+        at, output_threshold: of `ErrorClipping`, whose `remove()` ends it. Raises `ValueError` for
+        another method and where `ErrorClipping` does.
         """
         if self.method != "error":
             raise ValueError(
                 f"method={self.method!r} clips between backward() and step(): call clip(model) "
                 "there. Only method='error' is attached."
             )
-        self._errors = ErrorClipping(model, self._threshold, **{"output": self.output, **options})
-        return self._errors
+        output = None if output_threshold is None else self.output
+        errors = ErrorClipping(model, self._limits.threshold, at, output_threshold, output=output)
+        self._errors = errors
+        return errors
 
     def __call__(self, parameters: Parameters) -> ClipRecord:
         """Clip the gradients of a module or of parameters in place; return and keep the record.
 
-        Raises `ValueError` for a method that needs the model and gets parameters, and for a model
-        without the layer that it needs.
+        Raises `ValueError` for a method that needs the model and gets parameters, for a model
+        without the layer that it needs or that it is not attached to, and for what has no gradient.
         """
         groups, clipped = self._grouped(parameters)
         before = flat_gradient(clipped)
@@ -171,13 +195,7 @@ class Clipper:
         after = torch.zeros_like(before) if skipped else flat_gradient(clipped)
         parts: dict[str, Change] = {}
         if isinstance(parameters, nn.Module):
-            owner = [n for n, p in enumerate(clipped) for _ in range(p.numel())]
-            of = torch.tensor([GROUPS.index(groups[n]) for n in range(len(groups))])[owner]
-            parts = {
-                group: compare_gradients(before[of == n], after[of == n])
-                for n, group in enumerate(GROUPS)
-                if group in groups
-            }
+            parts = compare_groups(groups, [p.numel() for p in clipped], before, after)
         record = ClipRecord(
             **vars(compare_gradients(before, after)),
             finite=finite,
@@ -188,7 +206,9 @@ class Clipper:
         if self._errors is not None:
             share = self._errors.fraction()
             share = 0.0 if math.isnan(share) else share  # no error has arrived
-            record = dataclasses.replace(record, fraction=share, cosine=math.nan)
+            unknown = {"cosine": math.nan, "fraction": math.nan}
+            parts = {group: dataclasses.replace(c, **unknown) for group, c in parts.items()}
+            record = dataclasses.replace(record, fraction=share, cosine=math.nan, groups=parts)
         self.records.append(record)
         return record
 
@@ -199,45 +219,49 @@ class Clipper:
             needed = CLIPPED_GROUPS.get(self.method, ()) if self.method != "agc" else ()
             if needed and not any(group in needed for group, _ in pairs):
                 raise ValueError(
-                    f"method={self.method!r} needs a model with "
-                    + ("a recurrent layer" if self.method == "recurrent" else "such parameters")
-                    + f", but {type(parameters).__name__} has none"
+                    f"method={self.method!r} needs a model with {_NEEDED[self.method]}, but "
+                    f"{type(parameters).__name__} has none"
                     + (" (name its output layer with output=)." if "output" in needed else ".")
                 )
+            if self.method == "error" and self._errors not in ErrorClipping.of(parameters):
+                raise ValueError(
+                    "method='error' clips inside backward(): call attach(model) of this clipper "
+                    "first, with the model that is trained."
+                )
         else:
-            if self.method in CLIPPED_GROUPS or self.method == "error":
+            in_groups = self.method in CLIPPED_GROUPS and not self.include_output
+            if in_groups or self.method == "error":
                 raise bad("parameters", type(parameters), f"the model for method={self.method!r}")
-            listed = [parameters] if isinstance(parameters, Tensor) else parameters
-            pairs = [("other", p) for p in listed]
-        if self.method == "error" and self._errors is None:
-            raise ValueError("method='error' clips inside backward(): call attach(model) first.")
+            pairs = [("other", p) for p in tensors_of(parameters)]
         chosen = [(group, p) for group, p in pairs if p.grad is not None]
         return [group for group, _ in chosen], [p for _, p in chosen]
 
     def _clip(self, groups: list[str], clipped: list[Tensor]) -> float:
         """Clip the gradients of one network by PyTorch's own functions; return the limit."""
+        threshold = self._limits.threshold
         if self.method == "error":
-            return self._threshold
+            return threshold
         limit = math.inf
         for places in clipped_together(self.method, groups, self.include_output):
             part = [clipped[n] for n in places]
             stacked = [p.grad[None] for p in part if p.grad is not None]
             if self.method == "value":
-                nn.utils.clip_grad_value_(part, self._threshold)
-                limit = self._threshold
+                nn.utils.clip_grad_value_(part, threshold)
+                limit = threshold
             elif self.method == "agc":
                 pairs = zip(part, stacked, strict=True)
                 with torch.no_grad():
-                    adapt_to_weights([Clipped("", p[None], g) for p, g in pairs], self._threshold)
-                limit = self._threshold
+                    units = [StackedParameter("", p[None], g) for p, g in pairs]
+                    adapt_to_weights(units, threshold)
+                limit = threshold
             elif isinstance(self._limits, FixedLimit):
-                nn.utils.clip_grad_norm_(part, self._threshold)
-                limit = self._threshold
+                nn.utils.clip_grad_norm_(part, threshold)
+                limit = threshold
             else:
                 norms = norms_of(stacked)
                 limits = self._limits(norms)
                 limit = limits.item()
-                if exceeded(norms, limits).item() < math.inf:
+                if limits_where_exceeded(norms, limits).item() < math.inf:
                     nn.utils.clip_grad_norm_(part, limit)
         return limit
 
@@ -252,17 +276,20 @@ class Clipper:
     @torch.no_grad()
     def clip_stacked(
         self,
-        parameters: Sequence[Clipped],
+        parameters: Sequence[StackedParameter],
         norms: Tensor | None = None,
         limits: Limits | None = None,
     ) -> Tensor:
         """Clip the gradients of R networks, each as if it were alone, in place.
 
         norms: from `norms_of`, where known. limits: of `make_limits`, which remembers what these
-        networks had; None is fresh ones. Returns (R,), whether the gradient of a network was
-        changed. Keeps no record.
+        networks had, with the threshold of this clipper now; None is fresh ones. Returns (R,),
+        whether the gradient of a network was changed. Keeps no record.
         """
         limits = self.make_limits() if limits is None else limits
+        threshold = self._limits.threshold
+        if isinstance(limits, OwnLimits):
+            limits.threshold = threshold
         changed = torch.zeros(len(parameters[0].gradient), dtype=torch.bool)
         changed = changed.to(parameters[0].gradient.device)
         groups = [p.group for p in parameters]
@@ -270,27 +297,31 @@ class Clipper:
             part = [parameters[n] for n in places]
             gradients = [p.gradient for p in part]
             if self.method == "value":
-                changed |= clamp_to(gradients, self._threshold)
+                changed |= clamp_to(gradients, threshold)
             elif self.method == "agc":
-                changed |= adapt_to_weights(part, self._threshold)
+                changed |= adapt_to_weights(part, threshold)
             else:
-                known = norms is not None and len(part) == len(parameters)
-                own = norms if known and norms is not None else norms_of(gradients)
+                whole = len(part) == len(parameters)
+                own = norms_of(gradients) if norms is None or not whole else norms
                 allowed = limits(own)
                 if not isinstance(limits, FixedLimit):
-                    allowed = exceeded(own, allowed)
+                    allowed = limits_where_exceeded(own, allowed)
                 changed |= scale_to(gradients, own, allowed)
         return changed
 
 
 _OF_ONE_METHOD = {"include_output": "agc", "alpha": "zclip", "warmup": "zclip", "max_norm": "zclip"}
+_NEEDED = {
+    "recurrent": "a recurrent layer",
+    "all_but_output": "parameters outside its output layer",
+    "output": "an output layer",
+}
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Clipper) if f.kw_only and f.init}
 
 
 def gradient_norm(parameters: Parameters) -> float:
-    """Return the global L2 norm of all gradients of a module or of parameters: 0 without any."""
-    if isinstance(parameters, nn.Module):
-        parameters = parameters.parameters()
-    elif isinstance(parameters, Tensor):
-        parameters = [parameters]
-    return flat_gradient([p for p in parameters if p.grad is not None]).norm().item()
+    """Return the global L2 norm of all gradients of a module or of parameters: 0 without any.
+
+    In float64. Raises `ValueError` for what has no gradients.
+    """
+    return flat_gradient(tensors_of(parameters)).norm().item()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .drop_ins import DropInLayer, state_sizes
-from .errors import bad, check_choice, check_number
+from .errors import bad, check_choice, check_number, describe
 from .parameter_parts import output_layer
 from .unroll import Unrolled, unroll
 
@@ -66,10 +66,11 @@ class ErrorClipping:
     batch_size times smaller than the sum.
 
     Layers run step by step meanwhile, with the same results and several times slower, in float32
-    or float64 and without PackedSequence. A learned h0 gets what the first step passes on.
+    or float64 and without PackedSequence; inside torch.autocast only as long as their input and
+    their weights keep one of these types. A learned h0 gets what the first step passes on.
     Infinite errors become +-threshold and NaN stays NaN, as in `torch.nn.utils.clip_grad_value_`. A
-    deep copy or a pickle of the model is clipped by a copy of this object. Nothing is added to the
-    state_dict.
+    deep copy or a pickle of the model is clipped by a copy of this object, which `of` finds.
+    Nothing is added to the state_dict.
 
     Raises `ValueError` for a threshold that is not above 0, a model without recurrent layers, one
     that is clipped already, or a layer with a `forward` of its own; "gates" needs layers, not
@@ -100,6 +101,11 @@ class ErrorClipping:
         self.threshold = _above_zero("threshold", threshold)
         self.output_threshold = math.inf
         head = None
+        if output_threshold is None and output is not None:
+            raise ValueError(
+                f"output={output!r} needs an output_threshold, without which no output layer is "
+                "clipped."
+            )
         if output_threshold is not None:
             self.output_threshold = _above_zero("output_threshold", output_threshold)
             head = output_layer(model, output)
@@ -134,11 +140,28 @@ class ErrorClipping:
             if _MARK in module.__dict__:
                 raise ValueError(
                     "model must not have error clipping yet, but "
-                    f"{type(module).__name__} has; call remove() of the earlier one first."
+                    f"{type(module).__name__} has; call remove() of the earlier one first, which "
+                    "ErrorClipping.of(model) finds."
                 )
         for layer in self._layers:
             if type(layer).forward not in _FORWARDS or "forward" in layer.__dict__:
                 raise bad("model", layer, "one whose recurrent layers run as PyTorch's do")
+
+    @staticmethod
+    def of(model: nn.Module) -> list[ErrorClipping]:
+        """Return what clips layers of a model now: nothing, one, or one for each part of it.
+
+        >>> import copy
+        >>> rnn = nn.RNN(1, 1)
+        >>> with ErrorClipping(rnn, threshold=1.0):
+        ...     twin = copy.deepcopy(rnn)
+        >>> for errors in ErrorClipping.of(twin):
+        ...     errors.remove()
+        >>> ErrorClipping.of(rnn), ErrorClipping.of(twin)
+        ([], [])
+        """
+        marks = (m.__dict__.get(_MARK) for m in model.modules())
+        return list(dict.fromkeys(mark for mark in marks if mark is not None))
 
     def __enter__(self) -> ErrorClipping:
         return self
@@ -181,6 +204,11 @@ class ErrorClipping:
         self._watch(result if isinstance(result, Tensor) else result[0])
 
     def _on_output(self, layer: nn.Module, args: Any, result: Any) -> None:
+        if not isinstance(result, Tensor):
+            raise ValueError(
+                f"output must be a layer that returns a tensor, but {type(layer).__name__} "
+                f"returned {describe(result)}."
+            )
         self._output_errors.watch(result, self.output_threshold)
 
     def _forward(self, layer: Any, input: Any, hx: Any = None) -> tuple[Tensor, Any]:

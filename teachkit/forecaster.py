@@ -32,8 +32,8 @@ class Forecaster:
     """Forecast in the units of a series: a model, the scaling of its task, and nothing else.
 
     model: a `SequenceModel` trained on `task`; it is copied, and forecasts as in evaluation: from
-    its initial state without noise, without dropout. Raises `ValueError` for a model that does not
-    fit the task. Taught in chapter 06.
+    its initial state without noise, without dropout and without error clipping. Raises `ValueError`
+    for a model that does not fit the task. Taught in chapter 06.
 
     >>> task = SeriesForecast(horizon=6)
     >>> forecaster = Forecaster(SequenceModel(LSTM(1, 4), 6), task)
@@ -45,7 +45,7 @@ class Forecaster:
         if not isinstance(task, SeriesForecast):
             raise bad("task", task, "a SeriesForecast")
         _check_model(model, task.horizon)
-        self.model = copy.deepcopy(model).eval()
+        self.model = _without_error_clipping(copy.deepcopy(model)).eval()
         self.scaling: Scaling = task.scaling
         self.seq_len: int = task.seq_len
         self.horizon: int = task.horizon
@@ -65,15 +65,20 @@ class Forecaster:
             output = self.model(
                 x[None, :, None] if self.model.rnn.batch_first else x[:, None, None]
             )
-        return self.scaling.unscale(output[0].cpu().numpy())
+        return self.scaling.unscale(output[0].double().cpu().numpy())  # NumPy has no bfloat16
 
     def save(self, path: str | Path) -> Path:
         """Write the weights and the settings to a file that `Forecaster.load` reads.
 
         By `torch.save`, and of plain values alone, so that it loads with weights_only=True. Raises
-        `ValueError` for a model that it cannot describe.
+        `ValueError` for a model that it cannot describe, and `FileNotFoundError` for a folder that
+        does not exist.
         """
         path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"path must lie in a folder that exists, but there is none at {path.parent}."
+            )
         content = {
             "format": _FORMAT,
             "layer": _layer_of(self.model.rnn),
@@ -133,8 +138,17 @@ def _digest(content: dict[str, Any]) -> str:
     found = hashlib.sha256(repr(settings).encode())
     for name, weights in sorted(content["weights"].items()):
         found.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
-        found.update(weights.contiguous().numpy().tobytes())
+        found.update(weights.flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def _without_error_clipping(model: SequenceModel) -> SequenceModel:
+    """Return the model after it has lost its `ErrorClipping`, if it has one."""
+    for module in model.modules():
+        attached = module.__dict__.get("_error_clipping")  # that module is in a higher layer
+        if attached is not None:
+            attached.remove()
+    return model
 
 
 def _check_model(model: Any, horizon: int) -> None:

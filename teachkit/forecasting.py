@@ -95,13 +95,27 @@ class OwnSeries:
 
 
 def _own(series: Any) -> OwnSeries:
-    values = transformed("series", series, "identity")
-    if values.ndim != 1:
+    values = None if series is None else transformed("series", series, "identity")
+    if values is None or values.ndim != 1:
         raise bad("series", series, "the name of a series, or one of your own, of shape (n,)")
     index = series.index if isinstance(series, pd.Series) else pd.RangeIndex(len(values))
+    _check_order(index)
     name = getattr(series, "name", None)
     marks = (str(index.dtype), *map(str, index))
     return OwnSeries("own series" if name is None else str(name), values.tobytes(), index, marks)
+
+
+def _check_order(index: pd.Index) -> None:
+    """Raise `ValueError` for dates that do not increase: a split in time would not be one."""
+    if not isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
+        return
+    allowed = "series must have dates that increase from each value to the next"
+    if index.hasnans:
+        raise ValueError(f"{allowed}, but one date is missing.")
+    order = index.asi8
+    (wrong,) = np.nonzero(order[1:] <= order[:-1])
+    if len(wrong):
+        raise ValueError(f"{allowed}, but {index[wrong[0] + 1]} comes after {index[wrong[0]]}.")
 
 
 @dataclass(frozen=True)
@@ -148,8 +162,8 @@ class SeriesForecast(Regression):
     the part before, as they do in use, but nothing of `batch` lies later than the training part. x
     is (T, B, 1), the target (B, horizon): a direct forecast of all steps ahead, in scaled units,
     where 1 is a standard deviation of the training part. Raises `ValueError` for an unknown name,
-    values that are not finite or that the transform lacks, and windows that the parts do not hold.
-    Taught in chapter 06.
+    values that are not finite or that the transform lacks, dates that do not increase, and windows
+    that the parts do not hold. Taught in chapter 06.
 
     >>> task = SeriesForecast()
     >>> [str(task.dates[n]) for n in task.bounds[:3]]

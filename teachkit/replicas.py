@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .blocks import Block, draw_noise, strategy_of, with_gradients
-from .clip_rules import Clipped, norms_of
+from .clip_rules import StackedParameter, norms_of
 from .clipping import Clipper
 from .device import as_double, generator, threads
 from .errors import bad, check_count, check_number
@@ -269,10 +269,11 @@ class Replicas:
         traced = [n for n, state in enumerate(states) if state.requires_grad]
         torch.autograd.backward([states[n] for n in traced], [dstates[n] for n in traced])
 
-    def _parameters(self, part: slice) -> list[Clipped]:
+    def _parameters(self, part: slice) -> list[StackedParameter]:
         """Return the parameters of some replicas and their gradients, each (R, ...)."""
         found = self.stack.clipped(part)
-        return found + [Clipped("recurrent", *p) for b in self._blocks for p in b.learned(part)]
+        learned = [pair for block in self._blocks for pair in block.learned(part)]
+        return found + [StackedParameter("recurrent", *pair) for pair in learned]
 
     def _leaves(self, part: slice) -> tuple[list[Tensor], list[Tensor]]:
         """Return the weights and the learned states of some replicas, with their gradients."""

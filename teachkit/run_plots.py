@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from .errors import bad
 from .forecasting import PARTS, SeriesForecast
 from .plots import COLORS, INK, legend
+
+NO_CLIPPING = "none"
+MEAN_OF = ", mean of "  # in the name of an averaged forecast
+NETWORK_COLORS = [COLORS[k] for k in ("learned", "noisy", "carried", "inferred", "warm-up")]
 
 
 def solved_shares(ax: Axes, rows: pd.DataFrame, names: list[str]) -> Axes:
     """Draw the share of solved runs as points with their intervals, a row a name.
 
     rows: of `experiments.solved_runs`, with a column name. names: from top to bottom; one that
-    `rows` lacks is left empty. Returns the axes.
+    `rows` lacks is left empty; "none", what the others are compared with, has a colour of its own.
+    Returns the axes.
     """
     shown = rows.set_index("name").reindex(names)
     places = range(len(names))
-    colors = [COLORS["no clipping" if n == 0 else "clip at norm 1"] for n in places]
+    colors = [COLORS["no clipping" if name == NO_CLIPPING else "clip at norm 1"] for name in names]
     ax.hlines(places, shown["low"], shown["high"], color=colors, linewidth=5, alpha=0.55)
     ax.scatter(shown["share"], places, color=INK, s=26, zorder=3)
     for place, (_, row) in zip(places, shown.iterrows(), strict=True):
@@ -31,9 +38,9 @@ def solved_shares(ax: Axes, rows: pd.DataFrame, names: list[str]) -> Axes:
 
 
 def parts_of_series(ax: Axes, task: SeriesForecast) -> Axes:
-    """Draw a series in its own units against time, the three parts in turns shaded and named.
+    """Draw a series in its own units against time, its three parts named, the middle one shaded.
 
-    Returns the axes.
+    That is the validation part. Returns the axes.
     """
     values = task.values
     dates = task.dates.to_timestamp() if hasattr(task.dates, "to_timestamp") else task.dates
@@ -51,27 +58,38 @@ def parts_of_series(ax: Axes, task: SeriesForecast) -> Axes:
 def errors_by_decade(ax: Axes, table: pd.DataFrame) -> Axes:
     """Draw test errors by the years that are forecast: each seed, their mean forecast, the rival.
 
-    table: of `experiments.decades_study`. Returns the axes.
+    table: of `experiments.decades_study`, in units of a standard deviation of the training part.
+    Returns the axes. Raises `ValueError` for more networks than there are colours.
     """
-    seeds = table[table["seed"] >= 0]
+    kinds = _kinds(table)
+    seeds, means, rivals = (table[kinds == kind] for kind in ("seed", "mean", "rival"))
     networks = list(seeds["forecast"].unique())
-    colors = [COLORS["learned"], COLORS["noisy"]]
-    years = sorted(table["start"].unique())
-    width = years[1] - years[0]
-    for n, (name, color) in enumerate(zip(networks, colors, strict=True)):
-        shift = width * (0.12 + 0.2 * n)
+    if len(networks) > len(NETWORK_COLORS):
+        allowed = f"of at most {len(NETWORK_COLORS)} networks, each in a colour of its own"
+        raise bad("table", len(networks), allowed)
+    starts = sorted(table["start"].unique())
+    width = starts[1] - starts[0] if len(starts) > 1 else 10
+    step = min(0.2, 0.7 / max(1, len(networks) - 1))  # all stay left of the next rival
+    for n, (name, color) in enumerate(zip(networks, NETWORK_COLORS, strict=False)):
+        shift = width * (0.12 + step * n)
         own = seeds[seeds["forecast"] == name]
         ax.plot(own["start"] + shift, own["error"], ".", color=color, alpha=0.5, label=name)
-        mean = table[table["forecast"].str.startswith(f"{name}, mean")]
+        mean = means[means["forecast"].str.startswith(f"{name}{MEAN_OF}")]
         label = "their mean forecasts" if n == 0 else None
         ax.plot(mean["start"] + shift, mean["error"], "D", color=color, markeredgecolor=INK)
         ax.plot([], [], "D", color="white", markeredgecolor=INK, label=label)
-    linear = table[(table["seed"] < 0) & ~table["forecast"].str.contains(", mean of")]
-    rival = str(linear["forecast"].iloc[0])
-    ax.plot(
-        linear["start"] - width * 0.1, linear["error"], "s", color=COLORS["prediction"], label=rival
-    )
-    ax.set_xticks(years, [f"{year} to {year + width - 1}" for year in years])
-    ax.set(ylabel="test error", ylim=(0, None))
+    for rival, own in rivals.groupby("forecast", sort=False):
+        places = own["start"] - width * 0.1
+        ax.plot(places, own["error"], "s", color=COLORS["prediction"], label=str(rival))
+    # one span of years alone does not tell how long it is
+    ends = [f"{year} to {year + width - 1}" for year in starts]
+    ax.set_xticks(starts, ends if len(starts) > 1 else [f"from {year}" for year in starts])
+    ax.set(ylabel="test error (standard deviations)", ylim=(0, None))
     legend(ax, *ax.get_legend_handles_labels()[0])
     return ax
+
+
+def _kinds(table: pd.DataFrame) -> np.ndarray:
+    """Return what each row is: of one "seed", the "mean" forecast of all, or the "rival"."""
+    means = table["forecast"].str.contains(MEAN_OF, regex=False)
+    return np.where(table["seed"] >= 0, "seed", np.where(means, "mean", "rival"))

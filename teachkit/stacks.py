@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
-from .clip_rules import Clipped
+from .clip_rules import StackedParameter
 from .drop_ins import GRU, LSTM, RNN, state_layers, state_sizes
 from .errors import bad
 from .models import ElmanRNN, SequenceModel
@@ -105,12 +105,12 @@ class Stack:
         self.gradients = {k: torch.zeros_like(w) for k, w in self.weights.items()}
         self._leaves: dict[tuple[int, int], dict[str, Tensor]] = {}
 
-    def clipped(self, part: slice) -> list[Clipped]:
+    def clipped(self, part: slice) -> list[StackedParameter]:
         """Return the weights of some models as a clipper takes them."""
         found = []
         for name, gradient in self.gradients.items():
             group = {"rnn": "recurrent", "head": "output"}[name.partition(".")[0]]
-            found.append(Clipped(group, self.weights[name][part], gradient[part]))
+            found.append(StackedParameter(group, self.weights[name][part], gradient[part]))
         return found
 
     @property

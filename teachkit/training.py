@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import threading
 import time
@@ -87,10 +88,12 @@ def fit(
     "cuda" and the like move it. num_threads: CPU threads (1 is fastest for small networks; None
     measures, on a loader that can be started again), restored afterwards. on_step: sees the growing
     history after each step. Setting `stop`, or the notebook's stop button, ends training with the
-    history so far. A loss or gradient that is not finite ends it as
-    "diverged". Raises `ValueError` for steps
-    below 1, an empty loader or a loss that is not a scalar. Taught in chapter 04.
+    history so far. A loss or gradient that is not finite ends it as "diverged". Raises `ValueError`
+    for steps below 1, an empty loader, a loss that is not a scalar, or an optimiser such as LBFGS,
+    whose step needs a closure: it would compute the loss again where clipping cannot reach. Taught
+    in chapter 04.
     """
+    _check_optimizer(optimizer)
     steps = check_count("steps", steps)
     score_every = check_count("score_every", score_every)
     if device is not None:
@@ -141,6 +144,7 @@ def train_steps(
     only when the loss or the gradient is not finite ("diverged"), or a loader that is an iterator
     has no more batches ("exhausted"). Arguments are those of `fit`.
     """
+    _check_optimizer(optimizer)
     history = History() if history is None else history
     where = next((p.device for p in model.parameters()), torch.device("cpu"))
     model.train()
@@ -152,6 +156,15 @@ def train_steps(
         if history.status == "diverged":
             return
     history.status = "exhausted"
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    """Raise `ValueError` for one whose `step` cannot be called without a closure."""
+    if not callable(getattr(optimizer, "step", None)):
+        raise bad("optimizer", optimizer, "a torch.optim.Optimizer")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise bad("optimizer", type(optimizer), "one whose step() needs no closure")
 
 
 def _step(

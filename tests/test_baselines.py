@@ -194,11 +194,14 @@ X, Y = some()
          "most 6, but 7 was given"),
         (lambda: linear_forecast(X, Y, 2, -1), "ridge must be a number of at least 0, but -1"),
         (lambda: linear_forecast(X, Y[:5], 2), "targets must be an array of 40 rows"),
-        (lambda: linear_forecast(X, Y, 5)(X[:, :4]), "lags must be a whole number of at least 1 "
-         "and at most 4, but 5 was given"),
+        (lambda: linear_forecast(X, Y, 5)(X[:, :4]), "windows must be an array (N, T) with T of "
+         "at least 5, its lags, but ndarray of shape (40, 4) was given."),
+        (lambda: chosen_linear_forecast((X, Y), (X, Y), lags=[2], ridges=[]), "ridges must be at "
+         "least one number, but [] was given."),
+        (lambda: rmse("a", Y), "forecast must be numbers of shape (40, 3), but 'a' was given."),
         (lambda: chosen_linear_forecast((X, Y), (X, Y), lags=[9]), "lags must be numbers of "
          "which one is at most 6, but [9] was given"),
-        (lambda: rmse(Y[:, :2], Y), "forecast must be of shape (40, 3)"),
+        (lambda: rmse(Y[:, :2], Y), "forecast must be numbers of shape (40, 3)"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(call, words):

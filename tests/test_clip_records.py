@@ -1,4 +1,5 @@
 import math
+import time
 
 import pytest
 import torch
@@ -6,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from teachkit.clip_records import Change, ClipRecord, compare_gradients, flat_gradient
+from teachkit.clip_records import (
+    Change,
+    ClipRecord,
+    compare_gradients,
+    compare_groups,
+    flat_gradient,
+)
 from teachkit.clipping import Clipper
 from tests.clip_cases import PARTS, Net, fill, parameters
 
@@ -82,6 +89,28 @@ def test_a_record_is_a_change_with_more():
     assert record != ClipRecord(2.0, 1.0, 1.0, 0.5, limit=1.0)
     with pytest.raises(AttributeError, match="cannot assign"):
         record.limit = 1.0  # type: ignore[misc]
+
+
+def test_a_step_that_is_skipped_is_not_clipped():
+    assert ClipRecord(2.0, 1.0, 1.0, 0.5).clipped
+    assert not ClipRecord(2.0, 0.0, 1.0, 0.5, skipped=True).clipped
+    assert not ClipRecord(2.0, 2.0, math.nan, math.nan).clipped
+
+
+def test_a_large_model_is_told_by_groups_in_time():
+    sizes, parts = [1_000_000, 3, 999_997], ["other", "output", "recurrent"]
+    before = torch.arange(sum(sizes), dtype=torch.float64)
+    after = before.clone()
+    after[:10] += 1
+    after[-1] = 0
+    start = time.process_time()
+    found = compare_groups(parts, sizes, before, after)
+    assert time.process_time() - start < 0.5  # a list with an item an entry took longer
+    assert list(found) == ["recurrent", "output", "other"]
+    fractions = [found[part].fraction for part in parts]
+    assert fractions == pytest.approx([10 / sizes[0], 0, 1 / sizes[2]], rel=1e-6)
+    assert found["output"].norm_before == pytest.approx(before[10**6 : 10**6 + 3].norm().item())
+    assert compare_groups([], [], before[:0], after[:0]) == {}
 
 
 @pytest.mark.parametrize("method", ["norm", "per_parameter", "value", "recurrent", "output", "agc"])

@@ -13,14 +13,14 @@ from torch.testing import assert_close
 from teachkit.clip_rules import (
     GROUPS,
     METHODS,
-    Clipped,
     FixedLimit,
     PercentileLimit,
+    StackedParameter,
     ZScoreLimit,
     adapt_to_weights,
     clamp_to,
     clipped_together,
-    exceeded,
+    limits_where_exceeded,
     norms_of,
     scale_to,
 )
@@ -161,8 +161,8 @@ def test_a_larger_spike_may_keep_less_and_never_more_than_it_had(seed, one, fact
 
 def test_zclip_and_norms_that_are_not_finite():
     usual = spiky(1, 25)
-    broken = [*usual[:10], math.nan, *usual[10:24], math.inf]
-    limit = ZScoreLimit(2.5, 0.97, 26, None)
+    broken = [*usual[:10], math.nan, *usual[10:23], math.inf, usual[23]]
+    limit = ZScoreLimit(2.5, 0.97, 24, None)
     assert limits_of(limit, broken) == [math.inf] * 26
     mean, std = usual[:24].mean(), usual[:24].std()
     assert limits_of(limit, [math.nan]) == [math.inf]  # and learns nothing of it
@@ -176,8 +176,43 @@ def test_zclip_and_norms_that_are_not_finite():
     assert limits_of(ZScoreLimit(2.5, 0.97, 1, 0.5), [math.nan, math.nan]) == [0.5, 0.5]
 
 
+def test_each_network_warms_up_with_its_own_finite_norms():
+    table = np.stack([spiky(seed, 60) for seed in range(3)], 1)
+    broken = np.full((70, 3), math.nan)
+    broken[:60, 0] = table[:, 0]
+    broken[10:, 1] = table[:, 1]  # ten late
+    together = ZScoreLimit(2.5, 0.97, 25, None)
+    found = torch.stack([together(torch.from_numpy(row)) for row in broken]).numpy()
+    for network, start in ((0, 0), (1, 10)):
+        alone = limits_of(ZScoreLimit(2.5, 0.97, 25, None), table[:, network])
+        assert found[start : start + 60, network].tolist() == alone
+        assert min(alone) < math.inf
+    assert (found[:, 2] == math.inf).all()
+    assert (found[:10, 1] == math.inf).all()
+
+
+@pytest.mark.parametrize("first", [0.0, 1.5])
+def test_norms_that_are_all_alike_do_not_make_a_spike_of_the_next(first):
+    limit = ZScoreLimit(2.5, 0.97, 4, None)
+    assert limits_of(limit, [first] * 4) == [math.inf] * 4
+    assert limits_of(limit, [math.inf, math.nan]) == [first, math.inf]  # but this is one
+    assert limits_of(limit, [first + 1]) == [math.inf]
+    (cut,) = limits_of(limit, [1e6])  # there is a deviation now
+    assert first < cut < first + 10
+
+
+def test_the_threshold_may_change_and_the_memory_stays():
+    values = spiky(3, 40).tolist()
+    limit = PercentileLimit(10.0)
+    limits_of(limit, values)
+    limit.threshold = 100.0
+    assert limits_of(limit, [0.1]) == pytest.approx([max(values)])
+
+
 def test_a_norm_within_its_limit_has_none():
-    found = exceeded(torch.tensor([1.0, 2.0, 3.0, math.nan]), torch.tensor([1.0, 3.0, 2.0, 1.0]))
+    found = limits_where_exceeded(
+        torch.tensor([1.0, 2.0, 3.0, math.nan]), torch.tensor([1.0, 3.0, 2.0, 1.0])
+    )
     assert found.tolist() == [math.inf, math.inf, 2.0, 1.0]
 
 
@@ -262,7 +297,7 @@ def test_adaptive_clipping_unit_by_unit(shape, ratio):
     if shape:
         before[2, 0] *= 1e-4
     after = before.clone()
-    changed = adapt_to_weights([Clipped("other", values, after)], ratio)
+    changed = adapt_to_weights([StackedParameter("other", values, after)], ratio)
     for network in range(3):
         moved = False
         for unit in [...] if not shape else units(shape):
@@ -278,7 +313,7 @@ def test_adaptive_clipping_unit_by_unit(shape, ratio):
 def test_adaptive_clipping_of_what_is_not_finite():
     values = torch.ones(1, 3, 2)
     g = torch.tensor([[[math.nan, 5.0], [math.inf, 5.0], [1e-9, 0.0]]])
-    assert adapt_to_weights([Clipped("other", values, g)], 0.01).tolist() == [True]
+    assert adapt_to_weights([StackedParameter("other", values, g)], 0.01).tolist() == [True]
     assert g[0, 0].isnan().all()  # as one NaN does to a whole gradient elsewhere
     assert g[0, 1].isnan().tolist() == [True, False]
     assert g[0, 1, 1] == 0

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from teachkit.clip_rules import METHODS, Clipped, norms_of
+from teachkit.clip_rules import METHODS, StackedParameter, norms_of
 from teachkit.clipping import Clipper, gradient_norm
+from teachkit.error_clipping import ErrorClipping
 from teachkit.models import SequenceModel
 from teachkit.parameter_parts import parts_of
 from tests.clip_cases import CASES, PARTS, Net, fill, flat, grad_of, gradients, parameters
@@ -378,7 +380,7 @@ def test_a_gradient_of_nan_is_not_remembered(method):
     options: dict[str, Any] = {"warmup": 4} if method == "zclip" else {}
     with_nan, without = Clipper(method, **options), Clipper(method, **options)
     for step in range(8):
-        if step == 6 and method == "autoclip":  # ZClip takes it for the mean
+        if step == (2 if method == "zclip" else 6):  # later, ZClip takes it for the mean
             with_nan(parameters([[math.nan, 1.0]]))
         pair = [clip(fill(Net(), step, 1.0 + step)) for clip in (with_nan, without)]
         assert pair[0].limit == pair[1].limit
@@ -571,6 +573,7 @@ def test_a_step_is_skipped_with_nothing_moved(method, entry):
     assert record.groups["recurrent"].norm_before > 0
     assert math.isnan(record.cosine)
     assert record.limit == math.inf
+    assert not record.clipped
     assert not clip(fill(model, 2)).skipped
     optimizer.step()
     assert (model.head.bias != weights["head.bias"]).any()
@@ -635,7 +638,7 @@ def test_stacked_networks_are_clipped_each_as_if_it_were_alone(method, threshold
             grad_of(models[1].head.bias)[0] = math.nan
             grad_of(models[2].rnn.bias_hh_l0)[0] = math.inf
         stacked = [
-            Clipped(
+            StackedParameter(
                 group,
                 torch.stack([list(m.parameters())[place].detach() for m in models]),
                 torch.stack([grad_of(list(m.parameters())[place]) for m in models]),
@@ -659,7 +662,7 @@ def test_stacked_networks_are_clipped_each_as_if_it_were_alone(method, threshold
 def stack_of(rows):
     """The gradients of several networks with two parameters."""
     whole = torch.tensor(rows, dtype=torch.float64)
-    return [Clipped("other", torch.zeros_like(g), g) for g in (whole[:, :1], whole[:, 1:])]
+    return [StackedParameter("other", torch.zeros_like(g), g) for g in (whole[:, :1], whole[:, 1:])]
 
 
 @settings(deadline=None, max_examples=40)
@@ -680,7 +683,7 @@ def test_stacked_clipping_is_that_of_each_row(rows, limit, method):
 
 
 def test_norms_that_are_known_are_not_computed_again():
-    stacked = [Clipped("other", torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [3.0, 4.0]]))]
+    stacked = [StackedParameter("other", torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [3.0, 4.0]]))]
     known = torch.tensor([5.0, 0.5])
     changed = Clipper("norm", 1.0).clip_stacked(stacked, known)
     assert changed.tolist() == [True, False]
@@ -690,7 +693,7 @@ def test_norms_that_are_known_are_not_computed_again():
 
 def test_norms_of_everything_do_not_serve_a_part():
     ones = torch.ones(1, 4)
-    stacked = [Clipped(group, ones, 2 * ones) for group in ("recurrent", "output")]
+    stacked = [StackedParameter(group, ones, 2 * ones) for group in ("recurrent", "output")]
     Clipper("output", 1.0).clip_stacked(stacked, torch.tensor([math.hypot(4, 4)]))
     assert (stacked[0].gradient == 2).all()
     assert stacked[1].gradient.norm().item() == pytest.approx(1, rel=1e-6)
@@ -698,7 +701,7 @@ def test_norms_of_everything_do_not_serve_a_part():
 
 def test_stacked_gradients_may_want_gradients_themselves():
     leaf = torch.full((2, 3), 7.0, requires_grad=True)
-    stacked = [Clipped("other", leaf, leaf)]
+    stacked = [StackedParameter("other", leaf, leaf)]
     assert Clipper("value", 1.0).clip_stacked(stacked).tolist() == [True, True]
     assert (leaf == 1).all()
 
@@ -706,7 +709,7 @@ def test_stacked_gradients_may_want_gradients_themselves():
 def test_memory_that_is_not_given_is_fresh():
     clip = Clipper("autoclip")
     for size in (1.0, 100.0):
-        stacked = [Clipped("other", torch.zeros(1, 1), torch.full((1, 1), size))]
+        stacked = [StackedParameter("other", torch.zeros(1, 1), torch.full((1, 1), size))]
         assert clip.clip_stacked(stacked).tolist() == [False]
 
 
@@ -742,7 +745,57 @@ def test_error_clipping_by_the_clipper():
     assert math.isnan(record.cosine)
     assert record.limit == 1e-3
     assert record.norm_before == record.norm_after == pytest.approx(gradient_norm(model))
+    for change in record.groups.values():  # of which nothing is known
+        assert math.isnan(change.fraction)
+        assert math.isnan(change.cosine)
+        assert change.norm_before == change.norm_after > 0
+    assert clip(model).fraction == 0  # no error has arrived since
     errors.remove()
+
+
+def model_with_errors(threshold=1e-3):
+    """A clipper of errors, attached, with the gradient of a sum."""
+    model, clip = SequenceModel(nn.RNN(2, 3), 1, seed=0), Clipper("error", threshold)
+    clip.attach(model)
+    model(torch.ones(6, 2, 2)).sum().backward()
+    return clip, model
+
+
+def test_a_clipper_of_errors_serves_the_model_it_is_attached_to():
+    clip, model = model_with_errors()
+    assert clip(model).clipped
+    assert clip(nn.Sequential(model)).fraction == 0  # within another
+    twin, plain = copy.deepcopy(model), SequenceModel(nn.RNN(2, 3), 1, seed=0)
+    others = [copy.copy(clip), copy.deepcopy(clip), pickle.loads(pickle.dumps(clip))]
+    pairs = [*((other, model) for other in others), (clip, twin), (clip, plain)]
+    for other, served in pairs:
+        with pytest.raises(
+            ValueError, match=r"^method='error' clips .*: call attach\(model\) of th"
+        ):
+            other(served)
+    assert [len(other.records) for other in others[1:]] == [2, 2]
+    (errors,) = ErrorClipping.of(model)
+    errors.remove()
+    with pytest.raises(ValueError, match=r"^method='error' clips .* call attach"):
+        clip(model)
+    clip.attach(model)
+    assert clip(model).fraction == 0
+
+
+def test_errors_are_clipped_at_a_new_threshold():
+    clip, model = model_with_errors(1e9)
+    assert clip(model).fraction == 0
+    clip.threshold = 1e-6
+    model(torch.ones(6, 2, 2)).sum().backward()
+    record = clip(model)
+    assert record.fraction > 0
+    assert record.limit == 1e-6
+
+
+def test_where_errors_are_clipped():
+    model = SequenceModel(nn.LSTM(2, 3), 1, seed=0)
+    assert Clipper("error", 0.5).attach(model, at="gates").at == "gates"
+    assert Clipper("error", output="head").attach(copy.deepcopy(Net())).output_threshold == math.inf
 
 
 def test_the_output_layer_that_the_clipper_names_is_the_one_that_is_attached_to():
@@ -819,6 +872,69 @@ def test_a_copy_remembers_by_itself():
     assert dataclasses.replace(clip, threshold=20).threshold == 20
 
 
+@pytest.mark.parametrize("method", ["norm", "value", "agc"])
+def test_a_schedule_of_thresholds(method):
+    clip = Clipper(method)
+    for step, limit in enumerate([0.5, 0.2, 0.02]):
+        ours = fill(Net(), step, 5.0)
+        theirs = fill(copy.deepcopy(ours), step, 5.0)
+        clip.threshold = limit
+        assert clip(ours) == Clipper(method, limit)(theirs)
+        assert clip.records[-1].clipped
+        assert clip.records[-1].limit == clip.threshold == limit
+        assert_same(ours, theirs)
+    assert clip.rule == Clipper(method, 0.02).rule
+    assert eval(repr(clip)) == clip
+
+
+def test_zclip_with_a_new_threshold_keeps_what_it_has_learned():
+    clip = Clipper("zclip", warmup=4)
+    for length in (1.0, 2.0, 3.0, 4.0):
+        clip(parameters([[length]]))
+    mean, std = 2.5, 1.25**0.5
+    clip.threshold = 1.0
+    z = (5.0 - mean) / (std + 1e-6)
+    assert clip(parameters([[5.0]])).limit == pytest.approx(mean + std / z)
+
+
+def test_a_new_percentile_keeps_the_norms_it_knows():
+    clip = Clipper("autoclip", 10)
+    for length in (1.0, 2.0, 3.0):
+        clip(parameters([[length]]))
+    clip.threshold = 100
+    assert clip(parameters([[0.5]])).limit == 3.0
+    clip.threshold = None
+    assert clip.threshold == 10.0
+
+
+def test_stacked_networks_follow_a_new_threshold():
+    clip = Clipper("norm", 10.0)
+    memory = clip.make_limits()
+    assert clip.clip_stacked(stack_of([[3.0, 4.0]]), None, memory).tolist() == [False]
+    clip.threshold = 1.0
+    stacked = stack_of([[3.0, 4.0]])
+    assert clip.clip_stacked(stacked, None, memory).tolist() == [True]
+    assert_close(torch.cat([p.gradient for p in stacked], 1), torch.tensor([[0.6, 0.8]]).double())
+
+
+def test_other_settings_stay_as_they_are():
+    clip = Clipper("zclip")
+    for name, value in {
+        "method": "norm",
+        "output": "head",
+        "include_output": True,
+        "skip_nonfinite": True,
+        "alpha": 0.5,
+        "warmup": 3,
+        "max_norm": 1.0,
+    }.items():
+        with pytest.raises(AttributeError, match=f"^{name} of a Clipper cannot change"):
+            setattr(clip, name, value)
+    with pytest.raises(ValueError, match=r"^threshold must be a number of at least 0, but -1 was"):
+        clip.threshold = -1
+    assert clip == Clipper("zclip")
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 
@@ -851,7 +967,10 @@ def test_a_copy_remembers_by_itself():
             "include_output must be given to method='agc' alone, but True was given",
         ),
         ({"method": "zclip", "alpha": 1.5}, "alpha must be a number from 0 to 1, but 1.5"),
-        ({"method": "zclip", "warmup": 0}, "warmup must be a whole number of at least 1, but 0"),
+        ({"method": "zclip", "warmup": 0}, "warmup must be a whole number of at least 2, but 0"),
+        ({"method": "zclip", "warmup": 1}, "warmup must be a whole number of at least 2, but 1"),
+        ({"method": "agc", "include_output": 1}, "include_output must be True or False, but 1 was"),
+        ({"skip_nonfinite": None}, "skip_nonfinite must be True or False, but None was given"),
         ({"method": "zclip", "max_norm": 0}, "max_norm must be above 0, or None, but 0.0"),
         ({"method": "zclip", "max_norm": -1}, "max_norm must be a number of at least 0, but -1"),
         ({"output": 3}, "output must be the name of a layer, or None, but 3 was given"),
@@ -866,6 +985,33 @@ def test_numbers_may_come_as_text():
     clip = Clipper("zclip", "2", max_norm="0.5")  # type: ignore[arg-type]
     assert (clip.threshold, clip.max_norm) == (2.0, 0.5)
     assert clip(parameters([[3.0]])).norm_after == pytest.approx(0.5, rel=1e-5)
+
+
+def test_adaptive_clipping_of_everything_needs_no_model():
+    model = fill(Net())
+    whole = fill(copy.deepcopy(model))
+    record = Clipper("agc", include_output=True)(list(model.parameters()))
+    assert record.clipped
+    assert record.groups == {}
+    Clipper("agc", include_output=True)(whole)
+    assert_same(model, whole)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda m: m.named_parameters(), "tuple|\\("),
+        (lambda m: None, "None was given"),
+        (lambda m: [{"params": list(m.parameters())}], r"\{'params'"),
+        (lambda m: m.state_dict(), "'before.weight' was given"),
+        (lambda m: [1.0], "1.0 was given"),
+    ],
+)
+def test_what_has_no_gradients(given, told):
+    message = rf"^parameters must be a model, or tensors such as its parameters.*, but .*{told}"
+    for method in (Clipper(), gradient_norm):
+        with pytest.raises(ValueError, match=message):
+            method(given(fill(Net())))
 
 
 @pytest.mark.parametrize("method", [*GROUPED, "agc", "error"])
@@ -887,14 +1033,18 @@ def test_methods_that_need_the_model(method):
         (
             "output",
             nn.GRU(2, 3),
-            r"method='output' needs a model with such parameters, but GRU has none \(name its out",
+            r"method='output' needs a model with an output layer, but GRU has none \(name its out",
         ),
         (
             "all_but_output",
             nn.Linear(2, 1),
-            "method='all_but_output' needs a model with such parameters, but Linear has none",
+            "method='all_but_output' needs a model with parameters outside its output layer, but",
         ),
-        ("error", Net(), r"method='error' clips inside backward\(\): call attach\(model\) first"),
+        (
+            "error",
+            Net(),
+            r"method='error' clips inside backward\(\): call attach\(model\) of this clip",
+        ),
     ],
 )
 def test_models_without_what_is_needed(method, model, message):

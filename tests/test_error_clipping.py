@@ -486,6 +486,52 @@ def test_an_unknown_output_layer_is_named():
         ErrorClipping(model_of(), 1.0, output_threshold=1.0, output="nonsense")
 
 
+def test_an_output_layer_without_a_threshold_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^output='head' needs an output_threshold, without which"
+    ):
+        ErrorClipping(model_of(), 1.0, output="head")
+
+
+def test_an_output_layer_that_returns_no_tensor_is_named():
+    model = nn.ModuleDict({"rnn": nn.GRU(SIZE, H), "last": nn.GRU(H, 1)})
+    with ErrorClipping(model, 1.0, output_threshold=1.0, output="last"):
+        hidden = model["rnn"](torch.zeros(T, B, SIZE))[0]
+        with pytest.raises(ValueError, match=r"^output must be a layer that .* GRU returned \("):
+            model["last"](hidden)
+
+
+def test_a_copy_of_a_model_can_be_freed():
+    model, x = nn.ModuleList([model_of(), nn.GRUCell(SIZE, H).double()]), torch.ones(T, B, SIZE)
+    plain, x = copy.deepcopy(model), x.double()
+    assert ErrorClipping.of(model) == []
+    errors = ErrorClipping(model, 1e-3, output_threshold=1e-3)
+    twin = pickled(copy.deepcopy(model))
+    assert ErrorClipping.of(model) == ErrorClipping.of(model[0].rnn) == [errors]
+    assert errors not in ErrorClipping.of(twin)
+    for found in ErrorClipping.of(twin):
+        found.remove()
+    assert ErrorClipping.of(twin) == []
+    for each in (plain, twin):
+        (each[0](x).sum() + each[1](x[0]).sum()).backward()
+    assert_close(flat(twin), flat(plain))
+    assert ErrorClipping.of(model) == [errors]  # which is still clipped
+    errors.remove()
+    with ErrorClipping(model[0], 1.0) as one, ErrorClipping(model[1], 1.0) as other:
+        assert ErrorClipping.of(model) == [one, other]
+
+
+def test_autocast_is_taken_while_the_types_fit():
+    model, x = nn.Sequential(nn.Linear(SIZE, SIZE), nn.GRU(SIZE, H)), torch.randn(T, B, SIZE)
+    with ErrorClipping(model, 0.1) as errors, torch.autocast("cpu", torch.bfloat16):
+        model[1](x)[0].float().sum().backward()
+        assert errors.fraction() > 0
+        with pytest.raises(
+            ValueError, match=r"dtype of rnn, torch.float32, but torch.bfloat16 was"
+        ):
+            model(x)
+
+
 def test_a_model_is_clipped_once():
     model = model_of()
     with ErrorClipping(model, 1.0):

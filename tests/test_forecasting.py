@@ -20,6 +20,7 @@ from torch import nn
 from teachkit import datasets
 from teachkit.device import generator
 from teachkit.drop_ins import GRU, LSTM, RNN
+from teachkit.error_clipping import ErrorClipping
 from teachkit.forecaster import Forecaster
 from teachkit.forecasting import PARTS, TRANSFORMS, Scaling, SeriesForecast
 from teachkit.initial_states import AdaptiveState, LearnedState, NoisyState
@@ -207,7 +208,16 @@ def test_a_forecast_below_zero_returns_as_zero_under_a_square_root():
         (lambda: SeriesForecast(np.zeros((50, 2)), 5, 2), "series must be the name of a series, "
          "or one of your own, of shape (n,), but ndarray of shape (50, 2) was given."),
         (lambda: SeriesForecast(["a", "b"], 5, 2), "series must be finite numbers, but "),
-        (lambda: SeriesForecast(None, 5, 2), "series must be finite numbers, but nan"),
+        (lambda: SeriesForecast(None, 5, 2), "series must be the name of a series, or one of your "
+         "own, of shape (n,), but None was given."),
+        (lambda: SeriesForecast(TINY[::-1], 12, 3), "series must have dates that increase from "
+         "each value to the next, but 1999-11 comes after 1999-12."),
+        (lambda: SeriesForecast(TINY.set_axis(INDEX[:60].append(INDEX[59:119])), 12, 3), "but "
+         "1994-12 comes after 1994-12."),
+        (lambda: SeriesForecast(TINY.set_axis(INDEX.to_timestamp()[::-1]), 12, 3), "but 1999-11-01 "
+         "00:00:00 comes after 1999-12-01 00:00:00."),
+        (lambda: SeriesForecast(TINY.set_axis(INDEX.to_timestamp().where(TINY > 1)), 12, 3), "serie"
+         "s must have dates that increase from each value to the next, but one date is missing."),
         (lambda: SeriesForecast(TINY, 70, 3), "seq_len + horizon must be at most 72, the first "
          "60 % of 120 values, but 70 + 3 was given."),
         (lambda: SeriesForecast(TINY, 5, 25), "horizon must be at most 24, a fifth of 120 values, "
@@ -304,6 +314,44 @@ def test_the_forecaster_is_a_copy_in_evaluation():
         model.head.bias.add_(1)
     assert model.training
     np.testing.assert_array_equal(made.forecast(OWN.values), before)
+
+
+@pytest.mark.parametrize("at", ["state", "gates"])
+def test_the_copy_has_no_error_clipping_and_the_model_keeps_its_own(at, tmp_path):
+    torch.manual_seed(0)
+    model = SequenceModel(LSTM(1, 5, initial_state="learned"), 7)
+    plain = Forecaster(model, OWN).forecast(OWN.values)
+    errors = ErrorClipping(model, 1e-5, at, output_threshold=1e-3)
+    made = Forecaster(model, OWN)
+    assert not any("_error_clipping" in m.__dict__ for m in made.model.modules())
+    assert not made.model.head._forward_hooks
+    assert "forward" not in made.model.rnn.__dict__
+    np.testing.assert_array_equal(made.forecast(OWN.values), plain)
+    loaded = Forecaster.load(made.save(tmp_path / "model.pt"))
+    np.testing.assert_array_equal(loaded.forecast(OWN.values), plain)
+    model(torch.ones(4, 2, 1)).sum().backward()
+    assert errors.fraction() > 0
+    assert errors.output_fraction() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_floats_forecast_and_are_saved(dtype, tmp_path):
+    torch.manual_seed(0)
+    model = SequenceModel(nn.GRU(1, 5), 7)
+    exact = Forecaster(model, OWN).forecast(OWN.values)
+    made = Forecaster(model.to(dtype), OWN)
+    found = made.forecast(OWN.values)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, exact, atol=8 * torch.finfo(dtype).eps + 1e-6)
+    loaded = Forecaster.load(made.save(tmp_path / "model.pt"))
+    assert next(loaded.model.parameters()).dtype == dtype
+    np.testing.assert_array_equal(loaded.forecast(OWN.values), found)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    words = r"^path must lie in a folder that exists, but there is none at .*nowhere\.$"
+    with pytest.raises(FileNotFoundError, match=words):
+        forecaster().save(tmp_path / "nowhere" / "model.pt")
 
 
 def test_the_file_holds_data_alone(tmp_path):

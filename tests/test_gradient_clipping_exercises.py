@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from teachkit.exercises import check
 from teachkit.exercises.error_hooks import by_hand, network
 from teachkit.exercises.training_loop import LINES, explain, listing, run
 from tests.clipping_answers import NORMS, Clamped, clip_by_norm
+from tools.notebooks import NOTEBOOKS
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 FIVE = ("zero", "forward", "backward", "clip", "step")
@@ -158,3 +160,8 @@ def test_without_a_hook_the_error_outgrows_both_limits():
     errors = by_hand(lambda g: g).errors.abs()
     assert errors.max() > 20
     assert (errors[-1] == 1).all()
+
+
+def test_the_chapter_prints_the_listing():
+    text = (NOTEBOOKS / "source" / "05_gradient_clipping.py").read_text(encoding="utf-8")
+    assert listing() in re.sub(r"(?m)^# ?", "", text)

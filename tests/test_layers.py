@@ -75,7 +75,6 @@ LAB_LAYERS = [
     {"forecast_scene", "spec", "spectrum"},
     {
         "base",
-        "clip_what_gradients",
         "forecast_training",
         "network",
         "own_model",
@@ -83,6 +82,7 @@ LAB_LAYERS = [
         "trajectories_networks",
         "trajectories_words",
     },
+    {"clip_what_gradients"},
     {
         "clip_what",
         "first_steps",

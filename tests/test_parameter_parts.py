@@ -4,7 +4,7 @@ from torch import nn
 
 from teachkit import drop_ins
 from teachkit.models import SequenceModel, make_elman
-from teachkit.parameter_parts import output_layer, parts_of
+from teachkit.parameter_parts import output_layer, parts_of, tensors_of
 from tests.clip_cases import PARTS, Net
 
 
@@ -127,6 +127,42 @@ def test_an_unknown_name_is_told_with_those_there_are():
             find(Net(), "top")
     with pytest.raises(ValueError, match="of a layer of the model: none, but 'top' was given"):
         output_layer(nn.Linear(1, 1), "top")
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")  # the others take seconds to import
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, compiled, lambda m: nn.DataParallel(compiled(m))],
+    ids=["DataParallel", "compile", "both"],
+)
+def test_a_name_is_found_within_a_wrapper(wrap):
+    model = Net()
+    wrapped = wrap(model)
+    assert output_layer(wrapped, "before") is model.before
+    found = list(by_name(wrapped, "before").items())
+    for (name, part), expected in zip(found, by_name(model, "before").items(), strict=True):
+        assert name.endswith(f".{expected[0]}")
+        assert part == expected[1]
+    with pytest.raises(ValueError, match="'top' was given"):
+        output_layer(wrapped, "top")
+
+
+def test_a_name_that_stands_for_two_layers_is_not_found():
+    inner = nn.ModuleDict({"head": nn.Linear(1, 1), "module": nn.ModuleDict()})
+    inner["module"]["head"] = nn.Linear(1, 2)  # type: ignore[operator]
+    assert output_layer(inner, "head") is inner["head"]
+    with pytest.raises(ValueError, match=r"^output must be the name of a layer"):
+        output_layer(nn.DataParallel(inner), "head")
+
+
+@pytest.mark.parametrize("given", [None, 3, [1.0], [("weight", torch.zeros(1))]])
+def test_what_is_no_parameter(given):
+    with pytest.raises(ValueError, match=r"^parameters must be a model, or tensors such as its p"):
+        tensors_of(given)
+    assert tensors_of(torch.zeros(1)) == [torch.zeros(1)]
 
 
 def test_a_single_layer_is_a_model():

@@ -67,11 +67,12 @@ def test_the_counts_stand_beside_the_rows_and_an_unknown_name_has_none(ax):
     assert all(1 < text.get_position()[0] < high for text in ax.texts)
 
 
-def test_the_first_row_is_what_the_others_are_compared_with(ax):
-    solved_shares(ax, shares(), NAMES)
-    first, *others = ax.collections[0].get_colors()[:3]
-    assert same_color(first[:3], COLORS["no clipping"])
-    assert all(same_color(color[:3], COLORS["clip at norm 1"]) for color in others)
+@pytest.mark.parametrize("names", list(itertools.permutations(NAMES[:3])), ids=str)
+def test_no_clipping_has_its_colour_wherever_it_stands(ax, names):
+    solved_shares(ax, shares(), list(names))
+    for name, color in zip(names, ax.collections[0].get_colors(), strict=True):
+        wanted = COLORS["no clipping" if name == "none" else "clip at norm 1"]
+        assert same_color(color[:3], wanted)
     assert not same_color(COLORS["no clipping"], COLORS["clip at norm 1"])
 
 
@@ -197,7 +198,7 @@ def test_the_axes_say_which_years_and_the_legend_what_is_what(ax):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1957 to 1966", "1967 to 1976"]
     assert list(ax.get_xticks()) == [1957, 1967]
     assert ax.get_ylim()[0] == 0
-    assert ax.get_ylabel() == "test error"
+    assert ax.get_ylabel() == "test error (standard deviations)"
     legend = ax.get_legend()
     assert legend is not None
     texts = [text.get_text() for text in legend.get_texts()]
@@ -210,6 +211,44 @@ def test_the_axes_say_which_years_and_the_legend_what_is_what(ax):
         assert same_color(handles[name].get_color(), color)
     assert same_color(handles["their mean forecasts"].get_markeredgecolor(), INK)
     assert handles["their mean forecasts"].get_marker() == "D"
+
+
+def networks(count, starts=(1957, 1967)):
+    """A table of so many networks of two seeds each, and the rival."""
+    rows = [
+        {"forecast": f"network {n}", "seed": seed, "start": start, "error": 1 + n}
+        for n, seed, start in itertools.product(range(count), (0, 1), starts)
+    ]
+    rows += [
+        {"forecast": f"network {n}, mean of 2", "seed": -1, "start": start, "error": 0.5 + n}
+        for n, start in itertools.product(range(count), starts)
+    ]
+    rival = [{"forecast": LINEAR, "seed": -1, "start": start, "error": 0.4} for start in starts]
+    return pd.DataFrame(rival + rows)
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_up_to_five_networks_have_places_and_colours_of_their_own(ax, count):
+    errors_by_decade(ax, networks(count))
+    found = {m: series(ax, m) for m in (".", "D", "s")}
+    assert [len(found[m]) for m in (".", "D", "s")] == [count, count, 1]
+    assert len({to_hex(color) for _, color in found["."] + found["s"]}) == count + 1
+    places = [{x for x, _ in points} for m in (".", "s") for points, _ in found[m]]
+    assert len(set.union(*places)) == 2 * (count + 1)
+    # those of one decade stand together, left of the rival's place in the next
+    assert all(x < 1957 + 9 for xs in places for x in xs if x < 1960 + 6)
+    assert max(min(xs) for xs in places) < 1957 + 9
+
+
+def test_more_networks_than_colours_are_refused(ax):
+    with pytest.raises(ValueError, match=r"^table must be of at most 5 networks, .* but 6 was giv"):
+        errors_by_decade(ax, networks(6))
+
+
+def test_one_span_of_years_is_drawn_without_its_end(ax):
+    errors_by_decade(ax, networks(2, starts=(1957,)))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["from 1957"]
+    assert [len(points) for points, _ in series(ax, "D")] == [1, 1]
 
 
 def test_a_study_can_be_drawn(ax):

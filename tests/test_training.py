@@ -2,6 +2,7 @@ import copy
 import math
 import threading
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -250,6 +251,37 @@ def test_the_wall_time_grows():
     history = train(small_model(), on_step=lambda h: seconds.append(h.seconds))
     assert seconds == sorted(seconds)
     assert 0 < seconds[0] < history.seconds + 1e-12
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused_before_anything_runs():
+    model, drawn = small_model(), []
+
+    def loader():
+        drawn.append(1)
+        yield from batches(TASK, 2)
+
+    lbfgs = torch.optim.LBFGS(model.parameters())
+    words = r"^optimizer must be one whose step\(\) needs no closure, but .*LBFGS.* was given\.$"
+    with pytest.raises(ValueError, match=words):
+        fit(model, loader(), loss=F.cross_entropy, optimizer=lbfgs, steps=1, progress=False)
+    with pytest.raises(ValueError, match=words):
+        next(train_steps(model, loader(), loss=F.cross_entropy, optimizer=lbfgs))
+    assert not drawn
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.Rprop):
+        optimizer = kind(model.parameters(), lr=0.01)
+        torch.optim.lr_scheduler.ConstantLR(optimizer)  # which puts a step of its own there
+        made = fit(
+            model,
+            batches(TASK, 2),
+            loss=TASK.loss,
+            optimizer=optimizer,
+            steps=1,
+            progress=False,
+        )
+        assert len(made) == 1
+    wrong: Any = "sgd"
+    with pytest.raises(ValueError, match=r"^optimizer must be a torch.optim.Optimizer, but 'sgd'"):
+        fit(model, loader(), loss=TASK.loss, optimizer=wrong, steps=1)
 
 
 @pytest.mark.parametrize(

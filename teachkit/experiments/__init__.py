@@ -15,6 +15,7 @@ from .ablation import (
     ablation_task,
     at_validated_rate,
     combination_errors,
+    distinct_runs,
     main_effects,
 )
 from .clipped_runs import solved_at_best_rate
@@ -101,6 +102,7 @@ __all__ = [
     "clip_what_study",
     "combination_errors",
     "decades_study",
+    "distinct_runs",
     "error_clipping_cosines",
     "final_rows",
     "first_steps_study",

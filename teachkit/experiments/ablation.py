@@ -16,9 +16,8 @@ from ..errors import bad, check_choice
 from ..forecasting import SeriesForecast
 from ..replicas import Replicas
 from ..statistics import t_interval
-from ..tasks import batches
 from ..variants import Variant
-from .settings import PLAN, changed
+from .settings import PLAN, changed, stacked_batches
 
 SWITCHES = ("preset", "forget_bias", "initial_state", "clipping")
 ABLATION: dict[str, Any] = {
@@ -139,7 +138,6 @@ def _trained(
         workers=1,
         plan=PLAN,
     )
-    loaders = [batches(task, s["batch_size"], seed=seed) for seed in seeds]
     parts = ablation_windows(s)
     x_all, target_all = (torch.cat([part[n] for part in parts.values()], 1 - n) for n in (0, 1))
 
@@ -155,10 +153,8 @@ def _trained(
 
     errors = [measured()]
     norms, clipped = torch.zeros(len(runs)), torch.zeros(len(runs))
-    for step in range(1, s["steps"] + 1):
-        drawn = [next(loader) for loader in loaders]
-        x, target = (torch.stack(part) for part in zip(*drawn, strict=True))
-        x, target = (v.repeat(len(combinations), *[1] * (v.ndim - 1)) for v in (x, target))
+    drawn = stacked_batches(task, seeds, len(combinations), s["batch_size"])
+    for step, (x, target) in enumerate(itertools.islice(drawn, s["steps"]), 1):
         record = replicas.step(x, target, task.loss)
         norms = torch.fmax(norms, record.grad_norm)
         clipped += record.clipped
@@ -222,6 +218,19 @@ def ablation_baselines(settings: dict[str, Any] = ABLATION) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def distinct_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs without copies: "as the preset has it" is a forget bias of 1 for Keras's.
+
+    table: of `ablation_study`. What is compared over all 36 combinations would otherwise compare
+    some networks with themselves. Taught in chapter 06.
+    """
+    copies = [
+        Combination(*row).trained_as != row
+        for row in table[[*SWITCHES]].itertuples(index=False, name=None)
+    ]
+    return table[~np.array(copies, bool)].reset_index(drop=True)
+
+
 def at_validated_rate(table: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of each combination at the rate with the least mean validation error.
 
@@ -258,12 +267,14 @@ def main_effects(table: pd.DataFrame, column: str = "test") -> pd.DataFrame:
 
     table: of `ablation_study`; each combination at its validated rate. Pairs share the seed and
     all other switches; their differences are averaged for each seed, and the 95 % t interval is
-    over seeds. Returns switch, setting, baseline (the first setting of the switch), pairs, seeds,
-    difference (negative is better), low and high. Nothing is corrected for many comparisons.
-    Raises `ValueError` for a column that the table lacks. Taught in chapter 06.
+    over seeds. Copies are left out (`distinct_runs`): a forget bias is compared with the preset's
+    own for PyTorch's alone, the presets at equal forget biases. Returns switch, setting, baseline
+    (the first setting of the switch), pairs, seeds, difference (negative is better), low and high.
+    Nothing is corrected for many comparisons. Raises `ValueError` for a column that the table
+    lacks. Taught in chapter 06.
     """
     check_choice("column", column, list(table.columns))
-    runs = at_validated_rate(table)
+    runs = distinct_runs(at_validated_rate(table))
     rows = []
     for switch in SWITCHES:
         others = [name for name in SWITCHES if name != switch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from ..clipping import Clipper
 from ..models import SequenceModel
 from ..replicas import Replicas
-from ..tasks import Task, batches
+from ..tasks import Task
 from .runs import solved_runs
-from .settings import PLAN
+from .settings import PLAN, stacked_batches
 
 NO_CLIPPING = "none"
 
@@ -79,12 +80,8 @@ def train_settings(
         clipper=[make_clipper(setting["method"], setting["threshold"]) for setting, _ in runs],
         plan=PLAN,
     )
-    loaders = [batches(task, batch_size, seed=seed) for seed in range(seeds)]
-    records = []
-    for _ in range(steps):
-        x, target = (torch.stack(part) for part in zip(*map(next, loaders), strict=True))
-        x, target = (v.repeat(len(settings), *[1] * (v.ndim - 1)) for v in (x, target))
-        records.append(replicas.step(x, target, task.loss))
+    drawn = stacked_batches(task, range(seeds), len(settings), batch_size)
+    records = [replicas.step(x, y, task.loss) for x, y in itertools.islice(drawn, steps)]
     loss, norm, clipped = (
         torch.stack(part).double()
         for part in zip(*((r.loss, r.grad_norm, r.clipped) for r in records), strict=True)

@@ -13,7 +13,7 @@ from .clipped_runs import clippers, train_settings
 from .settings import changed
 
 # Every method at thresholds around those that its authors use, or that fit the norms seen here.
-METHODS: dict[str, list[float]] = {
+METHOD_GRID: dict[str, list[float]] = {
     "none": [],
     "norm": [0.1, 1.0, 10.0],
     "per_parameter": [1.0, 10.0],
@@ -24,7 +24,7 @@ METHODS: dict[str, list[float]] = {
     "autoclip": [10.0, 50.0],
     "zclip": [2.5],
 }
-PARTS: dict[str, list[float]] = {
+FEW_METHODS: dict[str, list[float]] = {
     "none": [],
     "norm": [1.0],
     "per_parameter": [1.0],
@@ -41,7 +41,7 @@ CLIP_WHAT: dict[str, Any] = {
             "rho": 1.2,
             "optimizer": "sgd",
             "lrs": [0.01, 0.03, 0.1, 0.3, 1.0],
-            "methods": METHODS,
+            "methods": METHOD_GRID,
         },
         "adding, rho 1.5": {
             "task": "adding",
@@ -50,7 +50,7 @@ CLIP_WHAT: dict[str, Any] = {
             "rho": 1.5,
             "optimizer": "sgd",
             "lrs": [0.01, 0.03, 0.1],
-            "methods": PARTS,
+            "methods": FEW_METHODS,
         },
         "temporal order, Adam": {
             "task": "temporal order",
@@ -59,7 +59,7 @@ CLIP_WHAT: dict[str, Any] = {
             "rho": 1.2,
             "optimizer": "adam",
             "lrs": [0.0003, 0.001, 0.003, 0.01],
-            "methods": PARTS,
+            "methods": FEW_METHODS,
         },
         "adding, ReLU, Adam": {
             "task": "adding",
@@ -68,7 +68,7 @@ CLIP_WHAT: dict[str, Any] = {
             "rho": None,  # orthogonal
             "optimizer": "adam",
             "lrs": [0.0003, 0.001, 0.003, 0.01],
-            "methods": PARTS,
+            "methods": FEW_METHODS,
         },
     },
     "hidden_size": 50,

@@ -11,9 +11,8 @@ import torch
 from ..baselines import chosen_linear_forecast
 from ..forecasting import SeriesForecast
 from ..replicas import Replicas
-from ..tasks import batches
 from .ablation import ABLATION, Combination, ablation_task, ablation_windows
-from .settings import PLAN, changed
+from .settings import PLAN, changed, stacked_batches
 
 LINEAR = "linear autoregression"
 DECADES: dict[str, Any] = {
@@ -75,7 +74,7 @@ def _forecasts(
         seeds=list(seeds),
         plan=PLAN,
     )
-    loaders = [batches(task, ABLATION["batch_size"], seed=seed) for seed in seeds]
+    drawn = stacked_batches(task, seeds, 1, ABLATION["batch_size"])
     validation, target = ablation_windows()["validation"]
     test, _ = task.test_windows(len(task.origins("test")))
     best = torch.full((len(replicas),), torch.inf)
@@ -84,11 +83,11 @@ def _forecasts(
         if step % s["score_every"] == 0:
             outputs, _ = replicas.outputs(validation[None])
             errors = (outputs - target).square().mean((1, 2))
-            better = errors < best
+            # a run that diverged is over, as in the ablation
+            better = (errors < best) & (replicas.diverged < 0)
             best = torch.where(better, errors, best)
             forecasts, _ = replicas.outputs(test[None])
             found[better] = forecasts[better]
         if step < s["steps"]:
-            x, y = (torch.stack(part) for part in zip(*map(next, loaders), strict=True))
-            replicas.step(x, y, task.loss)
+            replicas.step(*next(drawn), task.loss)
     return found.double().numpy()

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..clipping import gradient_norm
 from ..device import generator, threads
 from ..error_clipping import ErrorClipping
 from ..models import SequenceModel, make_elman
@@ -50,12 +51,13 @@ def inside_backprop_study(**changes: Any) -> pd.DataFrame:
     """Train tanh networks on temporal order with SGD by every variant, rate and seed.
 
     changes: to `INSIDE_BACKPROP`, for a smaller study. Returns a row a run: lr, variant, seed, step
-    (updates made), status ("finished" or "diverged": a loss or gradient was not finite), loss (mean
-    over the last 100 batches), accuracy (on 1,000 held-out sequences), largest_norm (of the
-    gradient before norm clipping), fraction (mean share of errors clamped; NaN without error
-    clipping), final_rho (spectral radius of the trained W_hh) and milliseconds (of processor time,
-    the mean of an update on one thread). Raises `ValueError` for a setting that `INSIDE_BACKPROP`
-    does not have. Taught in chapter 05.
+    (updates made), status ("finished" or "diverged": a loss or gradient was not finite, and no
+    update follows), loss (mean over the last 100 updates), accuracy (on `test_size` held-out
+    sequences), largest_norm (of the gradient before norm clipping), fraction (mean share of errors
+    clamped; NaN without error clipping), final_rho (spectral radius of the trained W_hh) and
+    milliseconds (of processor time, the mean of an update on one thread). A run without any update
+    has NaN for what the updates tell. Raises `ValueError` for a setting that `INSIDE_BACKPROP` does
+    not have. Taught in chapter 05.
     """
     from tqdm.auto import tqdm
 
@@ -96,13 +98,13 @@ def _run(
     with attached as errors:
         for x, target in itertools.islice(batches(task, s["batch_size"], seed=seed), s["steps"]):
             loss, size = train_step(model, optimizer, task, x, target, norm=norm, weight=weight)
+            if not math.isfinite(loss) or not math.isfinite(size):
+                status = "diverged"
+                break
             losses.append(loss)
             norms.append(size)
             if errors is not None:
                 shares.append(errors.fraction())
-            if not math.isfinite(loss) or not math.isfinite(size):
-                status = "diverged"
-                break
     seconds = time.process_time() - start
     x, target = task.batch(s["test_size"], generator(0, "test"))
     with torch.no_grad():
@@ -111,13 +113,17 @@ def _run(
     return {
         "step": len(losses),
         "status": status,
-        "loss": sum(losses[-100:]) / len(losses[-100:]),
+        "loss": _mean(losses[-100:]),
         "accuracy": accuracy,
-        "largest_norm": max(norms),
-        "fraction": sum(shares) / len(shares) if shares else math.nan,
+        "largest_norm": max(norms, default=math.nan),
+        "fraction": _mean(shares),
         "final_rho": spectral_radius(W).item() if W.isfinite().all() else math.nan,
-        "milliseconds": 1000 * seconds / len(losses),
+        "milliseconds": 1000 * seconds / len(losses) if losses else math.nan,
     }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def train_step(
@@ -133,7 +139,8 @@ def train_step(
     """Train a model by one step; return the loss and the norm of the gradient before clipping.
 
     norm: of the gradient after clipping, at most. weight: of `vanishing_regularizer`, whose
-    gradient is clipped with the rest. No step is taken where a result is not finite.
+    gradient is clipped with the rest. No step is taken where a result is not finite; the norm is
+    taken in float64, as `training.fit` does, for squares leave float32 long before the gradient.
     """
     optimizer.zero_grad()
     loss = task.loss(model(x), target)
@@ -145,10 +152,12 @@ def train_step(
             loss=lambda outputs: task.loss(model.head(outputs[-1]), target),
         )
         (weight * omega).backward()
-    size = nn.utils.clip_grad_norm_(model.parameters(), math.inf if norm is None else norm)
-    if loss.isfinite() and size.isfinite():
+    size = gradient_norm(model)
+    if norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), norm)
+    if loss.isfinite() and math.isfinite(size):
         optimizer.step()
-    return loss.item(), size.item()
+    return loss.item(), size
 
 
 def error_clipping_cosines(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..clipping import Clipper
 from ..comparison import compare
@@ -61,15 +63,29 @@ def train(
     )
 
 
+def stacked_batches(
+    task: Task, seeds: Sequence[int], copies: int, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of the seeds as replicas take them, without end.
+
+    Returns x (R, T, B, I) and target (R, ...), R = copies * len(seeds): a batch for each seed in
+    turn, and all of them once for each copy.
+    """
+    loaders = [batches(task, batch_size, seed=seed) for seed in seeds]
+    while True:
+        x, target = (torch.stack(part) for part in zip(*map(next, loaders), strict=True))
+        yield (
+            x.repeat(copies, *[1] * (x.ndim - 1)),
+            target.repeat(copies, *[1] * (target.ndim - 1)),
+        )
+
+
 def trained_on(
     replicas: Replicas, task: Task, seeds: list[int], batch_size: int, steps: int
 ) -> None:
     """Train replicas, each block of `len(seeds)` on the batches of the seeds."""
-    loaders = [batches(task, batch_size, seed=seed) for seed in seeds]
-    copies = len(replicas) // len(seeds)
-    for _ in range(steps):
-        x, target = (torch.stack(part) for part in zip(*map(next, loaders), strict=True))
-        x, target = (v.repeat(copies, *[1] * (v.ndim - 1)) for v in (x, target))
+    drawn = stacked_batches(task, seeds, len(replicas) // len(seeds), batch_size)
+    for x, target in itertools.islice(drawn, steps):
         replicas.step(x, target, task.loss)
 
 

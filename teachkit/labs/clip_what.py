@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from ..clip_rules import CLIPPED_GROUPS, GROUPS, METHODS, Clipped
+from ..clip_rules import CLIPPED_GROUPS, GROUPS, METHODS, StackedParameter
 from ..clipping import Clipper
 from .base import Lab
 from .clip_what_gradients import clipped_batches, network_gradients, own_gradients, tanh_model
@@ -71,7 +71,9 @@ def compute(settings: Settings) -> Clipping:
     return _clipping(settings, parameters, f"rho = {settings['rho']:.2f}", settings["task"])
 
 
-def _clipping(settings: Settings, parameters: Sequence[Clipped], knob: str, lead: str) -> Clipping:
+def _clipping(
+    settings: Settings, parameters: Sequence[StackedParameter], knob: str, lead: str
+) -> Clipping:
     method, threshold = settings["method"], settings["threshold"]
     return Clipping(
         method=method,

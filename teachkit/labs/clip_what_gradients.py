@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..clip_rules import GROUPS, Clipped
+from ..clip_rules import GROUPS, StackedParameter
 from ..clipping import Clipper
 from ..device import as_double
 from ..errors import bad
@@ -48,7 +48,7 @@ def tanh_model(settings: Settings, task: Task) -> SequenceModel:
 @functools.lru_cache(maxsize=16)
 def network_gradients(
     name: str, rho: float, hidden_size: int, seq_len: int, seed: int
-) -> list[Clipped]:
+) -> list[StackedParameter]:
     """Differentiate the network on each batch: 64 copies of one network, in one pass."""
     settings: Settings = {"task": name, "rho": rho, "hidden_size": hidden_size}
     settings |= {"seq_len": seq_len, "seed": seed}
@@ -58,7 +58,7 @@ def network_gradients(
     return stack.clipped(slice(0, BATCHES))
 
 
-def clipped_batches(clipper: Clipper, parameters: Sequence[Clipped]) -> pd.DataFrame:
+def clipped_batches(clipper: Clipper, parameters: Sequence[StackedParameter]) -> pd.DataFrame:
     """Clip the gradients of N batches one after the other, all of the same network.
 
     parameters: values and gradients, (N, ...), which stay as they are. Returns what `Clipper.frame`
@@ -108,7 +108,7 @@ def _change(before: Tensor, after: Tensor) -> list[tuple[str, Tensor]]:
 
 def own_gradients(
     model: nn.Module, batches: Any, loss: Callable[..., Any], output: str | None
-) -> list[Clipped]:
+) -> list[StackedParameter]:
     """Differentiate a copy of the reader's model on each batch; the model itself is left alone.
 
     Raises `ValueError` for what cannot be differentiated.
@@ -138,7 +138,9 @@ def own_gradients(
         if any(g is not None for g in gradients):  # the optimiser leaves out the others
             values = p.detach().cpu()
             full = [torch.zeros_like(values) if g is None else g for g in gradients]
-            clipped.append(Clipped(group, values.expand(len(full), *p.shape), torch.stack(full)))
+            clipped.append(
+                StackedParameter(group, values.expand(len(full), *p.shape), torch.stack(full))
+            )
     if not clipped:
         raise ValueError("model must have a parameter that the loss depends on, but it has none.")
     return clipped

@@ -165,12 +165,12 @@ def test_a_trained_network_shows_its_own_radius(lab):
 @pytest.mark.parametrize("name", ["clip_what"], indirect=True)
 def test_the_threshold_follows_the_method_and_comes_back(lab):
     threshold = lab.box.locator(".widget-hslider", has_text="threshold").locator(".widget-readout")
-    expect(threshold).to_have_text("1")
+    expect(threshold).to_have_text("1.0")
     pick(lab, "method", "agc")
     expect(threshold).to_have_text("0.01")
     expect(lab.sentence).to_have_text(re.compile("^agc at ratio 0.01"))
     pick(lab, "method", "norm")
-    expect(threshold).to_have_text("1")
+    expect(threshold).to_have_text("1.0")
     expect(lab.sentence).to_have_text(re.compile("^norm at 1, "))
 
 

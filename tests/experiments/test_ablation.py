@@ -22,6 +22,7 @@ from teachkit.experiments import (
     ablation_task,
     at_validated_rate,
     combination_errors,
+    distinct_runs,
     main_effects,
 )
 from teachkit.experiments.ablation import Combination
@@ -233,7 +234,7 @@ def test_errors_of_combinations_have_the_interval_of_scipy():
 
 def test_a_main_effect_is_found_and_paired():
     table = runs()
-    table.loc[table["forget_bias"] == "3", "test"] -= 0.5
+    table.loc[table["forget_bias"] == "3", "test"] -= 1
     table["test"] += 10 * table["seed"]  # which pairs take out
     found = main_effects(table).set_index(["switch", "setting"])
     assert list(found.index) == [
@@ -241,16 +242,16 @@ def test_a_main_effect_is_found_and_paired():
         ("initial_state", "learned"), ("initial_state", "noisy"), ("clipping", "norm 1"),
     ]  # fmt: skip
     row: Any = found.loc[("forget_bias", "3")]
-    assert row["high"] < -0.3
-    assert (row["baseline"], row["pairs"], row["seeds"]) == ("preset", 60, 5)
+    assert row["high"] < -0.7
+    # of PyTorch's preset alone: "preset" is a copy of "1" in Keras's
+    assert (row["baseline"], row["pairs"], row["seeds"]) == ("preset", 30, 5)
+    assert found.loc[("preset", "keras"), "pairs"] == 60, "at forget biases 1 and 3"
     chosen: Any = table[table["lr"] == 0.2].set_index([*SWITCHES, "seed"])["test"]
     differences = []
     for seed in range(5):
         each = [
-            chosen[(p, "3", i, c, seed)] - chosen[(p, "preset", i, c, seed)]
-            for p, i, c in itertools.product(
-                ABLATION["preset"], ABLATION["initial_state"], ABLATION["clipping"]
-            )
+            chosen[("torch", "3", i, c, seed)] - chosen[("torch", "preset", i, c, seed)]
+            for i, c in itertools.product(ABLATION["initial_state"], ABLATION["clipping"])
         ]
         differences.append(np.mean(each))
     expected = stats.t.interval(0.95, 4, np.mean(differences), stats.sem(differences))
@@ -265,7 +266,48 @@ def test_a_run_that_diverged_makes_no_pair():
     lost = (table["clipping"] == "none") & (table["seed"] == 2)
     table.loc[lost, "test"] = np.nan
     row: Any = main_effects(table).set_index("switch").loc["clipping"]
-    assert (row["seeds"], row["pairs"]) == (4, 72)
+    assert (row["seeds"], row["pairs"]) == (4, 60)
+
+
+def test_copies_are_left_out_and_nothing_else():
+    table = load_results("ablation")
+    found = distinct_runs(table)
+    # by brute force: of networks that measured the same in every column, one is left. Keras's
+    # "as it has it" is the copy, which all its pairs of rows show
+    measured = [name for name in table.columns if name not in SWITCHES]
+    keys = [*measured, "initial_state", "clipping", "preset"]
+    groups = table.groupby(keys)["forget_bias"].apply(sorted)
+    assert {tuple(biases) for biases in groups} == {("1", "preset"), ("1",), ("3",), ("preset",)}
+    assert len(found) == len(groups) == 1440
+    assert not found.duplicated(keys).any()
+    gone = table.merge(found, on=list(table.columns), how="left", indicator=True)
+    gone = gone[gone["_merge"] == "left_only"]
+    assert set(gone["forget_bias"]) == {"preset"}
+    assert set(gone["preset"]) == {"keras"}
+    # the rows that stay are as they were, in their order, and nothing is left to drop
+    kept = table[~table.duplicated(keys, keep="last")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, kept)
+    pd.testing.assert_frame_equal(distinct_runs(found), found)
+    assert distinct_runs(runs()).groupby(list(SWITCHES)).ngroups == 30
+
+
+def test_a_main_effect_knows_no_copies():
+    """Whatever copies measured, no effect changes, and presets are at equal forget biases."""
+    table = runs()
+    copies = (table["preset"] == "keras") & (table["forget_bias"] == "preset")
+    expected = main_effects(table)
+    assert expected.set_index("switch").loc["preset", "pairs"] == 2 * 3 * 2 * 5
+    table.loc[copies, "test"] += 100
+    pd.testing.assert_frame_equal(main_effects(table), expected)
+
+
+def test_distinct_runs_are_those_that_were_trained():
+    found = distinct_runs(runs())
+    copies = (found["preset"] == "keras") & (found["forget_bias"] == "preset")
+    assert not copies.any()
+    assert len(found) == 30 * 2 * 5
+    assert found["forget_bias"].eq("preset").sum() == 6 * 2 * 5
+    pd.testing.assert_frame_equal(distinct_runs(found), found)
 
 
 # -- bad input --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from teachkit.device import generator
 from teachkit.experiments import ABLATION, DECADES, SWITCHES, ablation_task, decades_study
 from teachkit.experiments.ablation import Combination
 from teachkit.experiments.decades import LINEAR
+from teachkit.replicas import Replicas
 from teachkit.results import load_results
 
 YEARS = [1957, 1967, 1977, 1987, 1997]
@@ -147,6 +148,26 @@ def test_the_best_is_kept_and_not_the_last():
     untrained = decades_study(combinations=[wild], steps=0, **options)
     trained = decades_study(combinations=[wild], steps=2, **options)
     pd.testing.assert_frame_equal(trained, untrained, rtol=1e-5)
+
+
+def test_a_run_that_diverged_is_over(monkeypatch):
+    """However well the weights that it froze at would do."""
+    options: dict[str, Any] = {"combinations": [PLAIN], "seeds": 2, "score_every": 1, "years": 25}
+    untrained = decades_study(steps=0, **options)
+    trained = decades_study(steps=3, **options)
+    ordinary = Replicas.step
+
+    def step(self, x, target, loss):
+        record = ordinary(self, x, target, loss)
+        self.diverged[0] = 0
+        return record
+
+    monkeypatch.setattr(Replicas, "step", step)
+    table = decades_study(steps=3, **options)
+    name = ", ".join(PLAIN[:4])
+    assert of(table, name, 0) == pytest.approx(of(untrained, name, 0), rel=1e-6)
+    assert of(table, name, 1) == pytest.approx(of(trained, name, 1), rel=1e-6)
+    assert of(trained, name, 0) != pytest.approx(of(untrained, name, 0), rel=1e-3)
 
 
 def test_an_unknown_setting_is_named():

@@ -163,7 +163,37 @@ def test_a_run_that_diverges_ends_there():
     table = inside_backprop_study(**{**SMALL, "lrs": [1e38]}, variants={"none": {}})
     row = table.iloc[0]
     assert row["status"] == "diverged"
-    assert row["step"] < STEPS
+    assert row["step"] == 1, "the first update is what leaves float range, the second is not made"
+    x, target = next(parts(seed=0)[2])
+    _, model, _ = parts(seed=0)
+    first = nn.functional.cross_entropy(model(x), target)
+    assert row["loss"] == pytest.approx(first.item(), rel=1e-6)
+    assert math.isfinite(row["largest_norm"])
+
+
+def test_a_run_without_any_update_tells_nothing(monkeypatch):
+    monkeypatch.setattr(TemporalOrder, "loss", lambda self, y, t: y.sum() * math.nan)
+    row = inside_backprop_study(**SMALL, variants={"none": {}, "error": {"error": 0.1}})
+    assert (row["step"] == 0).all()
+    assert (row["status"] == "diverged").all()
+    assert row[["loss", "largest_norm", "fraction", "milliseconds"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("norm", [None, 1.0])
+def test_a_gradient_whose_squares_leave_float32_is_no_divergence(norm):
+    task, model, loader = parts(seed=0)
+    x, target = next(loader)
+    before = model.head.weight.detach().clone()
+    # the loss stays small, and its gradient is about 1e25
+    scaled = copy.copy(task)
+    object.__setattr__(scaled, "loss", lambda y, t: 1e25 * (y - y.detach()).mean())
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-25)
+    loss, size = train_step(model, optimizer, scaled, x, target, norm=norm)
+    assert loss == 0
+    assert 1e24 < size < 1e27
+    # PyTorch's own clipping takes the norm in float32, where it is infinite: nothing is left
+    assert torch.equal(model.head.weight, before) == (norm is not None)
+    assert model.head.weight.isfinite().all()
 
 
 def test_an_unknown_setting_is_named():

@@ -307,7 +307,7 @@ def test_a_clipped_loop_takes_no_step_on_a_bad_batch_and_none_that_is_too_long()
     assert max(norms) > 2, "nothing to clip"
     expected = [0.1 * min(norm, 2.0) for norm in norms]
     assert batches.steps == pytest.approx([*expected[:2], 0.0, *expected[2:]], rel=1e-4)
-    assert left["median"] == sorted(norms)[2]
+    assert left["average"] == pytest.approx(sum(norms) / 4)
     assert flat(left["model"].parameters()).isfinite().all()
 
 
