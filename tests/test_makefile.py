@@ -107,9 +107,9 @@ def test_bench_has_what_it_compares_with_in_a_folder_of_its_own(project):
     assert ran.returncode == 0, ran.stderr
     (installed,) = [call for call in calls if "requirements-oracles.txt" in call]
     assert "--no-deps --target .oracles" in installed
-    names = ["analyses", "replicas", "experiments", "slider", "chapters"]
+    names = ["analyses", "error_surface", "replicas", "experiments", "slider", "chapters"]
     measured = [f"-m benchmarks.{name}" for name in names]
-    assert calls[-5:] == measured
+    assert calls[-6:] == measured
     again, _ = project.make("bench")
     assert again == measured
 

@@ -44,7 +44,7 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
-    "recall": Study(recall_study, RECALL),
+    "recall": Study(recall_study, RECALL, compress=True),
     "rates": Study(rates_study, RATES),
     "horizon": Study(horizon_study, HORIZON),
     "pretraining": Study(pretraining_study, PRETRAINING),
@@ -57,8 +57,8 @@ STUDIES: dict[str, Study] = {
     "inferred": Study(inferred_study, INFERRED),
     "trained_states": Study(trained_states_study, TRAINED_STATES),
     "temporal_order": Study(temporal_order_study, TEMPORAL_ORDER),
-    "clip_what": Study(clip_what_study, CLIP_WHAT),
-    "clip_grid": Study(clip_grid_study, CLIP_GRID),
+    "clip_what": Study(clip_what_study, CLIP_WHAT, compress=True),
+    "clip_grid": Study(clip_grid_study, CLIP_GRID, compress=True),
     "clip_text": Study(clip_text_study, CLIP_TEXT),
     "inside_backprop": Study(inside_backprop_study, INSIDE_BACKPROP),
     "decades": Study(decades_study, DECADES),
