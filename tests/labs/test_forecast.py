@@ -287,7 +287,8 @@ def test_a_whole_training_ends_with_the_best_step(monkeypatch):
     assert picture.update(last)
     assert not picture.update(last)
     check_texts(picture.figure)
-    assert pixels(Canvas(TrainingPicture()).png(last)).shape == (350, 920, 3)
+    height, width, _ = pixels(Canvas(TrainingPicture()).png(last)).shape
+    assert (height, width) in [(350, 920), (350, 919)]  # Matplotlib 3.10 rounds 9.2 inches down
 
 
 def test_a_training_that_diverges_says_so(monkeypatch):
