@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .drop_ins import DropInLayer, state_sizes
-from .errors import bad, check_choice, check_number, describe
+from .errors import bad, check_choice, check_positive, describe
 from .parameter_parts import output_layer
 from .unroll import Unrolled, unroll
 
@@ -98,7 +98,7 @@ class ErrorClipping:
             raise bad("model", model, "an nn.Module")
         check_choice("at", at, PLACES)
         self.at = at
-        self.threshold = _above_zero("threshold", threshold)
+        self.threshold = check_positive("threshold", threshold)
         self.output_threshold = math.inf
         head = None
         if output_threshold is None and output is not None:
@@ -107,7 +107,7 @@ class ErrorClipping:
                 "clipped."
             )
         if output_threshold is not None:
-            self.output_threshold = _above_zero("output_threshold", output_threshold)
+            self.output_threshold = check_positive("output_threshold", output_threshold)
             head = output_layer(model, output)
             if head is None:
                 raise ValueError(
@@ -235,10 +235,3 @@ def _final(run: Unrolled) -> Sequence[Tensor]:
     last = [torch.stack([trace.h[-1] for trace in traces])]
     cells = [trace.c[-1] for trace in traces if trace.c is not None]
     return [*last, torch.stack(cells)] if cells else last
-
-
-def _above_zero(argument: str, given: Any) -> float:
-    number = check_number(argument, given, low=0)
-    if number == 0:
-        raise bad(argument, given, "above 0")
-    return number

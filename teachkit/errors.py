@@ -60,6 +60,14 @@ def check_number(
     return number
 
 
+def check_positive(argument: str, given: Any, allowed: str = "above 0") -> float:
+    """Return `given` as a float; raise `ValueError` unless it is finite and above 0."""
+    number = check_number(argument, given, low=0)
+    if number == 0:
+        raise bad(argument, given, allowed)
+    return number
+
+
 def check_tensor(
     argument: str, given: Any, allowed: str, dtype: torch.dtype | None = None
 ) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import bad, check_choice, check_count, check_number
+from .errors import check_choice, check_count, check_number, check_positive
 
 Density = Callable[[Any], np.ndarray]
 
@@ -41,13 +41,6 @@ class Law:
     value: float | None = None
 
 
-def _positive(argument: str, given: Any) -> float:
-    number = check_number(argument, given, low=0)
-    if number == 0:
-        raise bad(argument, given, "a number above 0")
-    return number
-
-
 def _circular(std: float, hidden_size: Any) -> float | None:
     """Return the radius of the disk that the eigenvalues of independent entries fill."""
     return None if hidden_size is None else std * check_count("hidden_size", hidden_size) ** 0.5
@@ -63,7 +56,7 @@ def uniform(bound: float, hidden_size: int | None = None) -> Law:
     >>> round(uniform(0.125, hidden_size=64).radius, 3)
     0.577
     """
-    b = _positive("bound", bound)
+    b = check_positive("bound", bound, "a number above 0")
     std = b / math.sqrt(3)
 
     def density(x: Any) -> np.ndarray:
@@ -87,7 +80,7 @@ def truncated_normal(std: float, corrected: bool = False, hidden_size: int | Non
     >>> round(truncated_normal(1.0).std, 4), truncated_normal(1.0, corrected=True).std
     (0.8796, 1.0)
     """
-    given = _positive("std", std)
+    given = check_positive("std", std, "a number above 0")
     check_choice("corrected", corrected, (True, False))
     s = given / TRUNCATED_STD if corrected else given
     std = given if corrected else given * TRUNCATED_STD
@@ -152,7 +145,7 @@ def sum_of_uniforms(bound: float) -> Law:
     >>> sum_of_uniforms(0.125).support
     (-0.25, 0.25)
     """
-    b = _positive("bound", bound)
+    b = check_positive("bound", bound, "a number above 0")
 
     def density(x: Any) -> np.ndarray:
         return np.maximum(2 * b - np.abs(x), 0.0) / (4 * b**2)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import bad, check_choice, check_count, check_number, check_tensor
+from .errors import bad, check_choice, check_count, check_number, check_positive, check_tensor
 
 START, STEPS, TARGET = 0.5, 50, 0.7  # x_0, the length of the sequence, what sigmoid(x_50) should be
 _RISE = 1 / (1 + math.exp(-START))  # sigmoid(x_0)
@@ -194,7 +194,7 @@ def descend(w: Any, b: Any, *, lr: float, threshold: Any = None, steps: int = 20
     >>> [round(e, 3) for e in path.error[[0, -1]].tolist()], int(path.clipped.sum())
     ([0.078, 0.058], 13)
     """
-    lr, steps = _positive("lr", lr), check_count("steps", steps)
+    lr, steps = check_positive("lr", lr), check_count("steps", steps)
     place = [_finite(name, v, "float64").numpy() for name, v in (("w", w), ("b", b))]
     limit = _limits(threshold)
     try:
@@ -232,13 +232,6 @@ def _limits(threshold: Any) -> np.ndarray:
     if not (limits > 0).all():
         raise bad("threshold", threshold, allowed)
     return limits
-
-
-def _positive(argument: str, given: Any) -> float:
-    number = check_number(argument, given, low=0)
-    if number == 0:
-        raise bad(argument, given, "above 0")
-    return number
 
 
 def _gradients(w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

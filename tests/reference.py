@@ -21,6 +21,19 @@ LAYERS: dict[str, tuple[type, dict[str, Any]]] = {
     "sigmoid": (ElmanRNN, {"nonlinearity": "sigmoid", "batch_first": True}),
     "linear": (ElmanRNN, {"nonlinearity": "linear"}),
 }
+# deeper ones, for what unrolls them
+UNROLLED: dict[str, tuple[type, dict[str, Any]]] = {
+    "rnn": (nn.RNN, {}),
+    "relu, no bias": (nn.RNN, {"nonlinearity": "relu", "bias": False}),
+    "deep rnn": (nn.RNN, {"num_layers": 3, "bidirectional": True}),
+    "lstm": (nn.LSTM, {}),
+    "deep lstm": (nn.LSTM, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
+    "projected lstm": (nn.LSTM, {"num_layers": 2, "proj_size": 2, "bidirectional": True}),
+    "gru": (nn.GRU, {"bias": False}),
+    "deep gru": (nn.GRU, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
+    "linear": (ElmanRNN, {"nonlinearity": "linear", "batch_first": True}),
+    "sigmoid": (ElmanRNN, {"nonlinearity": "sigmoid"}),
+}
 PLACES = [
     (name, layer, reverse)
     for name, (_, options) in LAYERS.items()

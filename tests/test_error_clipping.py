@@ -15,21 +15,13 @@ import teachkit as tk
 from teachkit.error_clipping import ErrorClipping
 from teachkit.initial_states import CarriedState, LearnedState
 from teachkit.models import ElmanRNN, SequenceModel, make_elman
+from tests.reference import UNROLLED
 
 DOUBLE = torch.float64
 T, B, SIZE, H = 6, 2, 3, 4
 LAYERS = {
-    "rnn": (nn.RNN, {}),
-    "relu, no bias": (nn.RNN, {"nonlinearity": "relu", "bias": False}),
-    "deep rnn": (nn.RNN, {"num_layers": 3, "bidirectional": True}),
-    "lstm": (nn.LSTM, {}),
-    "deep lstm": (nn.LSTM, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
-    "projected lstm": (nn.LSTM, {"num_layers": 2, "proj_size": 2, "bidirectional": True}),
-    "gru": (nn.GRU, {"bias": False}),
-    "deep gru": (nn.GRU, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
+    **UNROLLED,
     "dropout": (nn.GRU, {"num_layers": 3, "dropout": 0.5}),
-    "linear": (ElmanRNN, {"nonlinearity": "linear", "batch_first": True}),
-    "sigmoid": (ElmanRNN, {"nonlinearity": "sigmoid"}),
     "noisy": (tk.LSTM, {"initial_state": "noisy", "num_layers": 2}),
     "learned": (tk.LSTM, {"initial_state": LearnedState(init_std=1.0), "batch_first": True}),
     "learned+noisy": (tk.ElmanRNN, {"initial_state": LearnedState(init_std=1.0, noise_std=0.5)}),

@@ -1,6 +1,5 @@
 # mypy: disable-error-code="arg-type,index"
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -12,21 +11,10 @@ from teachkit import unroll as module
 from teachkit.initial_states import LearnedState
 from teachkit.models import ACTIVATIONS, ElmanRNN, SequenceModel
 from teachkit.unroll import activation_of, check_layer, unroll
+from tests.reference import UNROLLED as LAYERS
 
 DOUBLE = torch.float64
 T, B, SIZE, H = 5, 2, 3, 4
-LAYERS: dict[str, tuple[type, dict[str, Any]]] = {
-    "rnn": (nn.RNN, {}),
-    "relu, no bias": (nn.RNN, {"nonlinearity": "relu", "bias": False}),
-    "deep rnn": (nn.RNN, {"num_layers": 3, "bidirectional": True}),
-    "lstm": (nn.LSTM, {}),
-    "deep lstm": (nn.LSTM, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
-    "projected lstm": (nn.LSTM, {"num_layers": 2, "proj_size": 2, "bidirectional": True}),
-    "gru": (nn.GRU, {"bias": False}),
-    "deep gru": (nn.GRU, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
-    "linear": (ElmanRNN, {"nonlinearity": "linear", "batch_first": True}),
-    "sigmoid": (ElmanRNN, {"nonlinearity": "sigmoid"}),
-}
 
 
 @pytest.fixture(params=LAYERS)
