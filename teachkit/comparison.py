@@ -6,6 +6,7 @@ same where shapes and initialiser agree. `statistics` draws its intervals from s
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ from .plans import Plan
 from .replicas import StepRecord
 from .tasks import TASKS, Task, batches, make_task
 from .variants import make_variants
+
+SOON = 0.5  # seconds that may pass after an interrupt, for a last measurement
 
 
 def compare(
@@ -60,8 +63,9 @@ def compare(
     of four streams (fewer where it is short) through the held-out part, the state carried on. After
     a divergence all but "diverged" are NaN. The settings, versions and device stand in `.attrs`;
     `attrs["status"]` is "finished", or "stopped" or "interrupted" where `stop` or the notebook's
-    stop button ended it: then the table holds what was done. Raises `ValueError` for bad settings.
-    Used from chapter 03 on.
+    stop button ended it: then the table holds what was done. An interrupt leaves the held-out
+    metrics of the last steps out where they take long. Raises `ValueError` for bad settings. Used
+    from chapter 03 on.
 
     >>> states = {"zero": {}, "learned": {"initial_state": "learned"}}
     >>> table = compare("names", states, seeds=2, steps=2, cell="gru", progress=False)
@@ -95,11 +99,13 @@ def compare(
                 bar.update()
                 if comparison.steps % every == 0:
                     comparison.measure()
+            comparison.measure()
         except KeyboardInterrupt:
             comparison.status = "interrupted"
+            with contextlib.suppress(KeyboardInterrupt):  # pressed once more
+                comparison.measure(held_out=comparison.measured_in < SOON)
     if comparison.status == "running":
         comparison.status = "finished"
-    comparison.measure()
     table = comparison.table()
     table.attrs["score_every"] = every
     return table
@@ -151,6 +157,7 @@ class Comparison:
         self._rows: list[tuple[int, str, np.ndarray]] = []
         self._whole = True
         self._begun = time.perf_counter()
+        self.measured_in = 0.0  # seconds that the longest measurement took
         self.steps = 0
         self.status = "running"
 
@@ -166,17 +173,21 @@ class Comparison:
             records.append(record)
         self.steps += 1
 
-    def measure(self) -> None:
+    def measure(self, held_out: bool = True) -> None:
         """Add a row a metric to the table, unless nothing was trained since the last.
 
-        After an interrupt within a step, which the variants may have taken or not, there is none.
+        held_out: also those on held-out sequences. After an interrupt within a step, which the
+        variants may have taken or not, there is none.
         """
         if not self._whole or (self._rows and self._rows[-1][0] == self.steps):
             return
+        start = time.perf_counter()
         measured: list[dict[str, np.ndarray]] = []
         for group, records in zip(self._groups, self._records, strict=True):
-            values = training_metrics(records) | group.measure(*self._test, self.task)
-            if self.stream:
+            values = training_metrics(records)
+            if held_out:
+                values |= group.measure(*self._test, self.task)
+            if held_out and self.stream:
                 values["stream_loss"] = group.read(self.task, self.test_size)
             diverged = (group.replicas.diverged >= 0).numpy()
             for found in values.values():
@@ -187,6 +198,7 @@ class Comparison:
             self._rows.append((self.steps, metric, np.concatenate(parts)))
         for records in self._records:  # not before: an interrupt may come while it is measured
             records.clear()
+        self.measured_in = max(self.measured_in, time.perf_counter() - start)
 
     def table(self) -> pd.DataFrame:
         """Return what was measured so far: columns variant, seed, step, metric and value."""

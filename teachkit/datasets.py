@@ -6,12 +6,16 @@ import functools
 import gzip
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .errors import check_choice
+
+MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 
 
 @functools.cache
@@ -22,11 +26,42 @@ def data_folder() -> Path:
     """
     inside = Path(__file__).parent / "data"
     for folder in (inside, inside.parent.parent / "data"):
-        if (folder / "manifest.json").is_file():
+        if (folder / MANIFEST).is_file():
             return folder
     raise FileNotFoundError(
-        f"The data of teachkit is missing: no manifest.json in {inside}. Install teachkit again."
+        f"The data of teachkit is missing: no {MANIFEST} in {inside}. Install teachkit again."
     )
+
+
+def manifest() -> dict[str, dict[str, Any]]:
+    """Return what manifest.json says of every shipped file, after checking its own SHA-256.
+
+    Raises `ValueError` where it was altered, and `FileNotFoundError` where it or its checksum is
+    missing.
+    """
+    folder = data_folder()
+    for name in (MANIFEST, CHECKSUM):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"Data file {name} is missing from {folder}. Restore it.")
+    content = (folder / MANIFEST).read_bytes()
+    if (folder / CHECKSUM).read_bytes() != _checksum(content):
+        raise ValueError(
+            f"Data file {MANIFEST} is damaged: its SHA-256 is not the one in {CHECKSUM}. "
+            "Restore both files."
+        )
+    found: dict[str, dict[str, Any]] = json.loads(content)
+    return found
+
+
+def manifest_files(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
+    """Return manifest.json and its checksum as files, {name: content}."""
+    content = (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode()
+    return {MANIFEST: content, CHECKSUM: _checksum(content)}
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return what `sha256sum manifest.json` prints."""
+    return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n".encode()
 
 
 def data_file(name: str) -> Path:
@@ -35,17 +70,20 @@ def data_file(name: str) -> Path:
     Raises `ValueError` for a name that is not shipped or a file that was altered, and
     `FileNotFoundError` for one that is missing.
     """
-    folder = data_folder()
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    check_choice("name", name, manifest)
+    folder, known = data_folder(), manifest()
+    check_choice("name", name, known)
     path = folder / name
+    if "elsewhere" in known[name]:  # `make colab` gives a notebook the data of its chapter only
+        others = " or ".join(f"chapter {chapter}" for chapter in known[name]["elsewhere"])
+        source = f"the notebook of {others}, or a checkout" if others else "a checkout"
+        raise FileNotFoundError(f"Data file {name} is not in this notebook: use {source}.")
     if not path.is_file():
         raise FileNotFoundError(f"Data file {name} is missing from {folder}. Restore it.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != manifest[name]["sha256"]:
+    if digest != known[name]["sha256"]:
         raise ValueError(
             f"Data file {name} is damaged: its SHA-256 is {digest[:12]}..., but "
-            f"{manifest[name]['sha256'][:12]}... is expected. Restore the file."
+            f"{known[name]['sha256'][:12]}... is expected. Restore the file."
         )
     return path
 

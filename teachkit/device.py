@@ -27,7 +27,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     """Choose where to train: the GPU if there is one, else the CPU.
 
     device: "cpu", "cuda" or "mps" to insist. Raises `ValueError` when that device is unknown or
-    this machine has none. `fit` uses it.
+    this machine has none. `fit` and `compare` take the answer as `device`.
     """
     available = ["cpu"]
     if torch.backends.mps.is_available():
@@ -87,21 +87,25 @@ def threads(count: int) -> Iterator[None]:
     restores the count from outside all blocks instead.
     """
     count = check_count("count", count)
-    with _process_lock:
-        before = torch.get_num_threads()
-        if _process["open"] == 0:
-            _process["count"] = before
-        elif not hasattr(_known, "seen"):
-            before = _process["count"]
-        _process["open"] += 1
-        _known.seen = True
-        torch.set_num_threads(count)
+    before = 0
+    # An interrupt can come between any two of these lines, and must not leave the count behind.
     try:
+        with _process_lock:
+            found = torch.get_num_threads()
+            if _process["open"] == 0:
+                _process["count"] = found
+            elif not hasattr(_known, "seen"):
+                found = _process["count"]
+            _known.seen = True
+            _process["open"] += 1
+            before = found
+            torch.set_num_threads(count)
         yield
     finally:
-        with _process_lock:
-            _process["open"] -= 1
-            torch.set_num_threads(before)
+        if before:
+            with _process_lock:
+                _process["open"] -= 1
+                torch.set_num_threads(before)
 
 
 def fastest_thread_count(step: Callable[[], object], repeats: int = 3) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from .datasets import data_file, data_folder
+from .datasets import data_file, data_folder, manifest, manifest_files
 from .device import provenance
 from .errors import check_choice
 
@@ -39,21 +39,21 @@ def save_results(
         f"{name}.json": (json.dumps(facts, indent=2) + "\n").encode(),
     }
     (folder / "results").mkdir(exist_ok=True)
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    entries = manifest()
     for other in {f"{name}.csv", f"{name}.csv.gz"} - {table}:  # of an earlier run
         (folder / "results" / other).unlink(missing_ok=True)
-        manifest.pop(f"results/{other}", None)
+        entries.pop(f"results/{other}", None)
     for file, content in contents.items():
         (folder / "results" / file).write_bytes(content)
-        manifest[f"results/{file}"] = {
+        entries[f"results/{file}"] = {
             "title": f"Precomputed result {name}",
             "origin": "this project, make results",
             "licence": "MIT",
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    (folder / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
+    for file, content in manifest_files(entries).items():
+        (folder / file).write_bytes(content)
     return folder / "results" / table
 
 
@@ -63,10 +63,9 @@ def load_results(name: str) -> pd.DataFrame:
     Raises `ValueError` for an unknown name or a damaged file and `FileNotFoundError` for a missing
     one. `make results` computes all of them again.
     """
-    manifest = json.loads((data_folder() / "manifest.json").read_text(encoding="utf-8"))
     tables = {
         Path(file).name.partition(".")[0]: file
-        for file in manifest
+        for file in manifest()
         if file.startswith("results/") and not file.endswith(".json")
     }
     check_choice("name", name, tables)

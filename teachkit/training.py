@@ -124,6 +124,7 @@ def fit(
                 history.score[last] = _evaluate(model, score)
         except KeyboardInterrupt:
             history.status = "interrupted"
+            _even_out(history)
     if history.status == "running":
         history.status = "finished"
     return history
@@ -193,6 +194,14 @@ def _step(
         optimizer.step()
     else:
         history.status = "diverged"
+
+
+def _even_out(history: History) -> None:
+    """Leave out a step that an interrupt cut off between one entry and the next."""
+    columns = history.loss, history.grad_norm, history.clipped, history.skipped
+    whole = min(len(column) for column in columns)
+    for column in columns:
+        del column[whole:]
 
 
 def _evaluate(model: nn.Module, score: Callable[[nn.Module], float]) -> float:

@@ -19,7 +19,9 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from teachkit.datasets import manifest_files
 
 DATA = Path(__file__).parent.parent / "data"
 TRAGEDIES = ("hamlet", "king-lear", "macbeth", "othello", "romeo-and-juliet", "timon-of-athens")
@@ -222,14 +224,14 @@ def main(packages: Path, data: Path = DATA) -> None:
     """Write every data set and the manifest."""
     path = data / "manifest.json"
     old = json.loads(path.read_text(encoding="utf-8"))
-    manifest = {}
+    manifest: dict[str, dict[str, Any]] = {}
     for name, source in SOURCES.items():
         content = build(name, packages)
         (data / name).write_bytes(content)
         manifest[name] = entry(source, content)
     manifest |= {name: facts for name, facts in old.items() if name.startswith("results/")}
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")
+    for name, content in manifest_files(manifest).items():
+        (data / name).write_bytes(content)
 
 
 if __name__ == "__main__":

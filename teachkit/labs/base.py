@@ -11,9 +11,7 @@ made meanwhile are folded into one, the last one wins, and nothing queues up.
 
 from __future__ import annotations
 
-import base64
 import html
-import os
 import threading
 import time
 import traceback
@@ -25,10 +23,12 @@ import ipywidgets as widgets
 
 from ..device import threads
 from ..errors import check_choice
-from .canvas import Canvas, error_html, image_html, sentence_html, stack
+from ..pictures import display_markdown, display_png, posters_wanted
+from .canvas import Canvas, error_html, image_html, sentence_html, sentences_markdown, stack
 from .spec import Settings, Spec, Training
 
 _FRAME_SECONDS = 0.15  # between two pictures of a training in the background
+_STOP_SECONDS = 0.8  # that Stop waits for the last picture; a longer step ends by itself
 
 
 class Lab:
@@ -89,16 +89,13 @@ class Lab:
         return self.settings_line
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        if os.environ.get("TEACHKIT_POSTER"):
-            png, alt = self.poster_png(), self.poster_text()
-            display(
-                {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
-                raw=True,
-                metadata={"image/png": {"alt": alt}},
-            )
+        if posters_wanted():
+            text = self.poster_text()
+            display_png(self.poster_png(), text)
+            display_markdown(sentences_markdown(text.splitlines()), text)
         else:
+            from IPython.display import display
+
             display(self.widget)
 
     def poster_png(self) -> bytes:
@@ -215,6 +212,7 @@ class Lab:
     def reset(self, _: Any = None) -> None:
         """Return to the settings and the seed that the lab started with."""
         self.stop()
+        self._stop = threading.Event()  # what was stopped has nothing more to show
         self.settings = dict(self.start)
         self._outside, self._entered = self._opened, self.start
         self.message.value = ""
@@ -267,7 +265,7 @@ class Lab:
         """Stop the training in the background and keep what it reached."""
         self._stop.set()
         if self.worker is not None and self.worker is not threading.current_thread():
-            self.worker.join(timeout=5)
+            self.worker.join(timeout=_STOP_SECONDS)
 
     def _train(
         self, training: Training, canvas: Canvas, settings: Settings, stop: threading.Event
@@ -279,9 +277,12 @@ class Lab:
             text = training.sentence(result)
             seconds = time.perf_counter() - start
             left = seconds * (1 - done) / done if done else 0.0
+            shown = image_html(canvas.png(result), text) + sentence_html(text)
+            if stop is not self._stop:
+                return  # Reset has cleared what was here
             self.progress.value = done
             self.estimate.value = ended or f"about {_duration(left)} left"
-            self.training_view.value = image_html(canvas.png(result), text) + sentence_html(text)
+            self.training_view.value = shown
 
         try:
             for done, result in training.start(settings):  # noqa: B007 (show reads both)

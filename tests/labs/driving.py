@@ -40,7 +40,7 @@ def open_lab(name: str, **settings: Any) -> Lab:
     """Open a lab and build its widget, as displaying it does."""
     lab: Lab = getattr(tk.labs, name)(**settings)
     assert lab.widget is not None
-    assert lab.error is None
+    assert lab.error is None, lab.trace
     return lab
 
 
@@ -109,15 +109,18 @@ def recreate(settings_line: str, **names: Any) -> Lab:
     return lab
 
 
-def check_shown(lab: Lab) -> None:
-    """What holds at every setting: no error, a picture of the right size, a readable sentence."""
+def check_shown(lab: Lab, size: tuple[int, int] | None = None) -> None:
+    """What holds at every setting: no error, a picture of the right size, a readable sentence.
+
+    size: of the picture, (width, height), where it is known already.
+    """
     assert lab.error is None, lab.trace
     assert lab.message.value == ""
     shown = lab.view.value
     assert words(shown) == lab.sentence == alternative(shown)
     assert not re.search(r"\b(nan|inf)\b", lab.sentence.lower())
     assert line(shown) == lab.settings_line
-    width, height = lab.spec.picture().figure.canvas.get_width_height()
+    width, height = size or lab.spec.picture().figure.canvas.get_width_height()
     assert pixels(shown).shape == (height, width, 3)
 
 
@@ -131,7 +134,7 @@ def same_settings(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def saved_equals(file: Path, table: pd.DataFrame) -> bool:
     """Whether a CSV file holds a table to the last digit; pandas reads floats less exactly."""
-    with file.open(newline="") as lines:
+    with file.open(newline="", encoding="utf-8") as lines:
         header, *rows = csv.reader(lines)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     return list(columns) == list(table.columns) and all(

@@ -376,6 +376,10 @@ def test_the_poster_is_a_picture_for_each_of_its_sentences(name, monkeypatch):
     count = len(lab.spec.posters(lab.start))
     assert len(data["text/plain"].splitlines()) == count
     assert options["metadata"]["image/png"]["alt"] == data["text/plain"]
+    ((below,), _) = displayed[1]
+    assert below["text/plain"] == data["text/plain"]
+    for sentence in data["text/plain"].splitlines():
+        assert sentence in below["text/markdown"].replace("\\", "")
     width, height = lab.spec.picture().figure.canvas.get_width_height()
     sheet = Image.open(BytesIO(lab.poster_png()))
     assert sheet.size == (width, count * height + 8 * (count - 1))

@@ -36,6 +36,19 @@ def test_a_larger_forget_bias_reaches_further_back():
     assert reached == sorted(reached)
 
 
+def test_where_all_cells_are_flat_at_the_end_there_is_nothing_to_compare_with():
+    lab = open_lab("forget_bias", forget_bias=8.0, hidden_size=2, seq_len=300)
+    assert np.isnan(lab.result.growth).all()
+    assert (
+        "the gradient to the cell state is not defined (it is 0 at the last step)" in lab.sentence
+    )
+    picture: Any = lab.spec.picture()
+    picture.update(lab.result)
+    assert np.isfinite(picture.figure.axes[0].get_ylim()).all()
+    lab.controls["forget_bias"].value = 0.0
+    assert "not defined" not in lab.sentence
+
+
 def test_the_horizon_is_said_and_drawn():
     lab = open_lab("forget_bias", forget_bias=3.0)
     assert lab.sentence.startswith("forget bias = 3.0 (horizon 1 + e^b = 21.1 steps): after 50")

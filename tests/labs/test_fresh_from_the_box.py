@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -477,6 +478,18 @@ def test_an_own_layer_is_shown_as_it_was_when_the_lab_opened():
         model.get_parameter("weight_hh_l0").mul_(5)
     assert lab.spec.compute(lab.settings).said == said
     assert fresh_from_the_box(model=model).sentence != said
+
+
+def test_very_large_numbers_are_written_short():
+    model = nn.GRU(3, 8)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e30)
+    lab = fresh_from_the_box(model=model)
+    assert lab.widget is not None
+    check_shown(lab)
+    assert re.search(r"the spectral radius of W_hh is \d\.\de\+29 ", lab.sentence)
+    assert all(len(measured) < 10 for _, measured, _ in lab.result.figures)
 
 
 def test_far_larger_weights_than_the_default_are_seen():

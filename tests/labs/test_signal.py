@@ -368,6 +368,14 @@ def test_an_lstm_whose_last_gradient_is_0_has_no_ratio_to_it():
     assert picture._note.get_text() == ""
 
 
+def test_the_title_follows_where_no_axis_changes():
+    lab = open_lab("signal", gain=2.18, mode="time, with input", hidden_size=8, depth=58, seed=99)
+    for control, value in (("mode", "time"), ("scheme", "kaiming_uniform")):
+        lab.controls[control].value = value
+        anew = Canvas(lab.spec.picture()).png(lab.spec.compute(lab.settings))
+        np.testing.assert_array_equal(pixels(lab.view.value), pixels(anew))
+
+
 def test_a_gru_is_said_to_be_near_the_ends():
     model = nn.GRU(3, 8)
     with torch.no_grad():
