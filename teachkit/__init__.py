@@ -88,6 +88,7 @@ _HOME: dict[str, str | None] = {
     "seattle_temperatures": "datasets",
     "seed_everything": "device",
     "set_forget_bias": "gates",
+    "show": "pictures",
     "sigma_max": "spectra",
     "signal_of": "signals",
     "signal_through_depth": "signals",

@@ -1,7 +1,6 @@
 """Data in, drawn `Axes` out: one style, and one palette in which a colour means one thing.
 
-The palette is Okabe and Ito's, which stays distinct for colour-blind readers. Figures are opaque
-and light, so that they read the same on a dark theme.
+Figures are opaque and light, so that they read the same on a dark theme.
 """
 
 from __future__ import annotations
@@ -16,41 +15,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-COLORS = {
-    "vanish": "#0072B2",
-    "critical": "#009E73",
-    "explode": "#D55E00",
-    "gradient": "#1A1A1A",
-    "prediction": "#CC79A7",
-    "bound": "#5E5E5E",
-    "signal": "#7A4FBF",
-    "no input": "#1A1A1A",
-    "N(0, 1) input": "#882255",
-    "temporal order": "#0072B2",
-    "no clipping": "#E69F00",
-    "no clipping, lr 0.03": "#9A6324",
-    "no clipping, lr 0.01": "#5E5E5E",
-    "clip at norm 1": "#56B4E9",
-    "from scratch": "#D55E00",
-    "pre-trained": "#0072B2",
-    "zero": "#1A1A1A",
-    "noisy": "#E69F00",
-    "noisy 1": "#9A6324",
-    "learned": "#0072B2",
-    "learned+noisy": "#56B4E9",
-    "adaptive": "#CC79A7",
-    "carried": "#009E73",
-    "inferred": "#D55E00",
-    "warm-up": "#7A4FBF",
-}
-INK = "#1A1A1A"
-# Diverging around 1: what shrinks is blue, what grows is orange.
-GROWTH_MAP = LinearSegmentedColormap.from_list(
-    "growth", ["#003B5C", COLORS["vanish"], "#FFFFFF", COLORS["explode"], "#6B2500"]
-)
+from .palette import COLORS as COLORS
+from .palette import FAINT as FAINT
+from .palette import GROWTH_MAP as GROWTH_MAP
+from .palette import INK as INK
+from .palette import INKS as INKS
+
 FLOAT_DECADES = 308.0  # float64 ends at about 1.8e308
 
 STYLE: Any = {
@@ -254,7 +227,7 @@ def every_run(axes: Any, table: pd.DataFrame, metric: str, reached: float, chanc
         good = wide.iloc[-1] >= reached
         for seed in wide.columns[np.argsort(good, kind="stable")]:
             color, width = (COLORS["critical"], 1.3) if good[seed] else (COLORS["explode"], 0.9)
-            ax.plot(wide.index, wide[seed], color=color, linewidth=width, alpha=0.8)
+            ax.plot(wide.index, wide[seed], color=color, linewidth=width)
         ax.axhline(chance, color=INK, linestyle=":", linewidth=1.0)
         ax.set_title(f"{variant}: {good.sum()} of {len(good)}", fontsize=10)
 
@@ -299,7 +272,7 @@ def difference_curves(ax: Axes, rows: pd.DataFrame, x: str) -> Axes:
 
 
 def annotated_heatmap(
-    ax: Axes, wide: pd.DataFrame, *, low: float = 0.0, high: float = 1.0, form: str = ".2f"
+    ax: Axes, wide: pd.DataFrame, *, low: float = 0.0, high: float = 1.0, form: str = "z.2f"
 ) -> Axes:
     """Draw a table of numbers as a heatmap with the numbers in its cells; dark is high.
 
@@ -311,8 +284,18 @@ def annotated_heatmap(
         wide, vmin=low, vmax=high, cmap="cividis_r", annot=True, fmt=form, cbar=False,
         linewidths=1.5, linecolor="white", annot_kws={"fontsize": 9}, ax=ax,
     )  # fmt: skip
+    for text, ground in zip(ax.texts, ax.collections[0].get_facecolor(), strict=False):
+        text.set_color(readable_on(ground))
     ax.tick_params(length=0, rotation=0)
     return ax
+
+
+def readable_on(ground: Any) -> str:
+    """Return "black" or "white", whichever stands out more from this colour (as in WCAG)."""
+    channels = np.array(to_rgb(ground))
+    light = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = light @ (0.2126, 0.7152, 0.0722)
+    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
 def snap_decades(highest: float, lowest: float) -> tuple[float, float]:

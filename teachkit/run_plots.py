@@ -25,12 +25,12 @@ def solved_shares(ax: Axes, rows: pd.DataFrame, names: list[str]) -> Axes:
     shown = rows.set_index("name").reindex(names)
     places = range(len(names))
     colors = [COLORS["no clipping" if name == NO_CLIPPING else "clip at norm 1"] for name in names]
-    ax.hlines(places, shown["low"], shown["high"], color=colors, linewidth=5, alpha=0.55)
+    ax.hlines(places, shown["low"], shown["high"], color=colors, linewidth=4)
     ax.scatter(shown["share"], places, color=INK, s=26, zorder=3)
     for place, (_, row) in zip(places, shown.iterrows(), strict=True):
         if row["runs"] > 0:
             text = f"{row['solved']:.0f}/{row['runs']:.0f}"
-            ax.text(1.06, place, text, va="center", fontsize=8, color=INK)
+            ax.text(1.06, place, text, va="center", fontsize=9, color=INK)
     ax.set(xlim=(-0.04, 1.26), ylim=(len(names) - 0.5, -0.5), xticks=(0, 0.5, 1))
     ax.set_yticks(list(places), list(names))
     ax.grid(axis="y", visible=False)

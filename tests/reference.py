@@ -1,5 +1,6 @@
 """A slow reference for measurements: the real layers, run one step at a time."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -126,3 +127,8 @@ def walk(rnn, x, state, watched, delta_h, delta_c):
             halves.append(out.flip(0) if reverse else out)
         sequence = torch.cat(halves, -1)
     return (sequence.transpose(0, 1) if rnn.batch_first else sequence), seen
+
+
+def total_norm(gradients: Iterable[torch.Tensor]) -> torch.Tensor:
+    """The joint norm; `nn.utils.get_total_norm` is younger than the oldest torch."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))

@@ -25,6 +25,7 @@ from teachkit.models import SequenceModel
 from teachkit.parameter_parts import parts_of
 from tests.clip_cases import CASES, PARTS, Net, fill, flat, grad_of, gradients, parameters
 from tests.optax_clipping import LIMIT, RATIO
+from tests.reference import total_norm
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -319,7 +320,7 @@ def test_autoclip_in_a_loop_by_hand(percentile):
     for step, scale in enumerate(spiky_scales(60)):
         ours, theirs = fill(Net(), step, scale), fill(Net(), step, scale)
         record = clip(ours)
-        past.append(nn.utils.get_total_norm([p.grad for p in theirs.parameters()]).item())
+        past.append(total_norm([p.grad for p in theirs.parameters()]).item())
         limit = float(np.percentile(past, percentile))
         nn.utils.clip_grad_norm_(theirs.parameters(), limit)
         assert_same(ours, theirs, rtol=2e-6)
@@ -517,7 +518,7 @@ def test_the_length_that_pytorch_leaves_in_float32():
     record = Clipper("norm", 1.0)(made)
     theirs = parameters(CASES["ordinary"], torch.float32)
     assert nn.utils.clip_grad_norm_(theirs, 1.0).item() == record.norm_before == 13.0
-    left = nn.utils.get_total_norm([p.grad for p in made if p.grad is not None]).item()
+    left = total_norm([p.grad for p in made if p.grad is not None]).item()
     assert left == pytest.approx(0.99999994, abs=4e-8)
     assert left < 1
 

@@ -39,7 +39,7 @@ def raw(name):
 def test_every_shipped_file_is_listed_with_origin_licence_and_checksum():
     folder = datasets.data_folder()
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    own = {"manifest.json", "README.md", "NOTICES.md"}
+    own = {"manifest.json", "manifest.sha256", "README.md", "NOTICES.md"}
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert files - own == set(manifest)
     for name, facts in manifest.items():

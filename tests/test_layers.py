@@ -22,6 +22,8 @@ LAYERS = [
         "laws",
         "optimizers",
         "parameter_parts",
+        "palette",
+        "pictures",
         "statistics",
     },
     {
@@ -205,6 +207,7 @@ def test_unknown_names_are_refused():
 def test_heavy_parts_load_on_use():
     code = (
         "import sys, teachkit as tk\n"
+        "assert callable(tk.show)\n"
         "heavy = {'matplotlib', 'seaborn', 'scipy', 'ipywidgets', 'IPython', 'PIL', 'keras'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "tk.labs.forget_bias, tk.models, tk.unroll, tk.frameworks, tk.initializers, tk.laws\n"

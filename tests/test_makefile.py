@@ -3,22 +3,36 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="the commands that stand in for others here are shell scripts",
+)
+
 FAKE_PYTHON = """#!/bin/sh
 echo "$*" >> "$LOG"
 case "$*" in
+    *"version_info[:2]"*) exit ${NOT_OLDEST:-0} ;;
     *version_info*) exit ${TOO_OLD:-0} ;;
-    "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m venv --clear .venv")
+        python=.venv/bin/python
+        [ "$OS" = Windows_NT ] && python=.venv/Scripts/python.exe
+        mkdir -p "${python%/*}" && cp "$0" "$python" ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *--index-url*) exit ${NO_TORCH_INDEX:-0} ;;
     *"--target .colab"*) mkdir .colab ;;
+    *"--target .classic"*) mkdir .classic ;;
     *"--target .oracles"*) mkdir .oracles ;;
 esac
 """
+
+PARALLEL = "--numprocesses=auto --maxprocesses=4 --dist=loadfile"
 
 
 class Project:
@@ -82,13 +96,15 @@ def test_test_sets_up_the_rest_once(project):
     assert ran.returncode == 0, ran.stderr
     assert calls[3].endswith("install --requirement requirements-dev.txt")
     assert "--target .colab --requirement requirements-colab.txt" in calls[4]
-    assert "--no-deps --target .oracles --requirement requirements-oracles.txt" in calls[5]
-    assert calls[6:] == ["-m pytest -k gates"]
+    assert "--no-deps --target .classic --requirement requirements-classic.txt" in calls[5]
+    assert "--no-deps --target .oldest --requirement .oldest/requirements.txt" in calls[6]
+    assert "--no-deps --target .oracles --requirement requirements-oracles.txt" in calls[-2]
+    assert calls[-1] == f"-m pytest {PARALLEL} -k gates"
     again, _ = project.make("test")
-    assert again == ["-m pytest"]
+    assert again == [f"-m pytest {PARALLEL}"]
 
 
-@pytest.mark.parametrize("folder", [".colab", ".oracles"])
+@pytest.mark.parametrize("folder", [".colab", ".oldest", ".oracles"])
 def test_another_environment_installs_what_fits_its_python(folder, project, tmp_path):
     install = f"--target {folder} "
     project.make("test")
@@ -102,16 +118,80 @@ def test_another_environment_installs_what_fits_its_python(folder, project, tmp_
     assert not any(install in call for call in calls)
 
 
+def oldest_pins(folder):
+    """The requirements that were installed into .oldest, without comments."""
+    lines = (folder / ".oldest" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split()[0] for line in lines if line and not line.startswith("#")]
+
+
+def test_the_oldest_libraries_leave_torch_out(project):
+    calls, ran = project.make("oldest-env")
+    assert ran.returncode == 0, ran.stderr
+    assert "--no-deps --target .oldest --requirement .oldest/requirements.txt" in calls[-1]
+    names = [pin.partition("==")[0] for pin in oldest_pins(project.folder)]
+    assert "numpy" in names
+    assert "torch" not in names
+
+
+def test_a_python_without_wheels_of_the_oldest_libraries_goes_without(project):
+    calls, ran = project.make("test", NOT_OLDEST="1")
+    assert ran.returncode == 0, ran.stderr
+    assert not any("--target .oldest" in call for call in calls)
+    assert calls[-1] == f"-m pytest {PARALLEL}"
+    again, _ = project.make("test", NOT_OLDEST="1")
+    assert again == [f"-m pytest {PARALLEL}"]
+
+
+def test_the_oldest_libraries_with_torch_have_an_environment_of_their_own(project):
+    calls, ran = project.make("test-oldest", "ARGS=-k gates")
+    assert ran.returncode == 0, ran.stderr
+    assert calls[0] == "-m venv .venv-oldest"
+    assert calls[1].endswith("torch==2.4.0")
+    assert calls[2].endswith("install --requirement requirements-oldest.txt --editable .")
+    (ran_tests,) = [call for call in calls if call.startswith("-m pytest")]
+    assert "--ignore=tests/browser" in ran_tests
+    assert ran_tests.endswith(" -k gates")
+    assert not any("requirements.txt" in call or "--target" in call for call in calls)
+    dev = (project.folder / ".venv-oldest" / "dev.txt").read_text(encoding="utf-8")
+    assert "pytest==" in dev
+    assert "-r requirements.txt" not in dev
+    assert not (project.folder / ".venv").exists()
+
+
+def test_the_oldest_libraries_ask_for_their_python(project):
+    calls, ran = project.make("test-oldest", NOT_OLDEST="1")
+    assert ran.returncode != 0
+    assert calls == []
+    assert ran.stderr.startswith("The oldest libraries need Python 3.11, and python3 is")
+
+
 def test_bench_has_what_it_compares_with_in_a_folder_of_its_own(project):
     calls, ran = project.make("bench")
     assert ran.returncode == 0, ran.stderr
     (installed,) = [call for call in calls if "requirements-oracles.txt" in call]
     assert "--no-deps --target .oracles" in installed
-    names = ["analyses", "error_surface", "replicas", "experiments", "slider", "chapters"]
+    names = ["analyses", "error_surface", "replicas", "experiments", "slider", "frames", "chapters"]
     measured = [f"-m benchmarks.{name}" for name in names]
-    assert calls[-6:] == measured
+    assert calls[-7:] == measured
     again, _ = project.make("bench")
     assert again == measured
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        ([], "-m tools.colab"),
+        (["REPO=owner/name"], "-m tools.colab --repo owner/name"),
+        (["REPO=none"], "-m tools.colab --repo none"),
+        (["REPO=a b; touch x"], "-m tools.colab --repo a b; touch x"),
+        (["REPO="], "-m tools.colab --repo"),
+    ],
+)
+def test_colab_takes_a_repository_from_the_command_line_alone(arguments, call, project):
+    calls, ran = project.make("colab", *arguments, REPO="of another program")
+    assert ran.returncode == 0, ran.stderr
+    assert calls[-1] == call
+    assert not (project.folder / "x").exists()
 
 
 def test_changed_requirements_are_installed(project):
@@ -167,6 +247,31 @@ def test_an_active_environment_is_used(variables, used, project, tmp_path):
     assert ("-m venv --clear .venv" not in calls) == used
     assert any(active.glob(".teachkit-*")) == used
     assert (project.folder / ".venv").exists() != used
+
+
+def test_windows_has_its_python_elsewhere(project):
+    project.command("python", FAKE_PYTHON)
+    (project.bin / "python3").unlink()  # there it opens the shop
+    calls, ran = project.make("lab", OS="Windows_NT")
+    assert ran.returncode == 0, ran.stderr
+    assert calls[0] == "-m venv --clear .venv"
+    assert calls[-1].endswith(" notebooks/00_start_here.ipynb")
+    assert not (project.folder / ".venv" / "bin").exists()
+    again, _ = project.make("lab", OS="Windows_NT")
+    assert again == calls[-1:]
+
+
+@pytest.mark.parametrize(
+    ("variable", "python"),
+    [("VIRTUAL_ENV", "Scripts/python.exe"), ("CONDA_PREFIX", "python.exe")],
+)
+def test_an_active_environment_is_used_on_windows(variable, python, project, tmp_path):
+    project.command(tmp_path / "my env" / python, FAKE_PYTHON)
+    env = {variable: f"{tmp_path}\\my env", "CONDA_DEFAULT_ENV": "course", "OS": "Windows_NT"}
+    calls, ran = project.make("student", "ARGS=05", **env)
+    assert ran.returncode == 0, ran.stderr
+    assert calls[-1] == "-m tools.student 05"
+    assert any((tmp_path / "my env").glob(".teachkit-*"))
 
 
 @pytest.mark.parametrize("env", [{}, {"VIRTUAL_ENV": "/nowhere"}])

@@ -1,7 +1,5 @@
 """Figures: what is drawn is the data, on axes that say what they show."""
 
-import itertools
-
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -110,34 +108,6 @@ def test_a_legend_above_the_axes_is_in_the_style_and_hides_nothing():
     assert box.x0 == pytest.approx(inside.x0)
 
 
-def test_colours_stay_apart_for_colour_blind_readers():
-    """Distances in CIE Lab after Machado's matrices for full protanopia and deuteranopia."""
-    matrices = {
-        "protan": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-        "deutan": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
-    }
-    together = [
-        ("vanish", "explode"), ("vanish", "critical"), ("critical", "explode"),
-        ("gradient", "prediction"), ("gradient", "bound"), ("prediction", "bound"),
-        *itertools.combinations(experiments.TEMPORAL_ORDER_VARIANTS, 2),
-        *itertools.combinations(["no input", "temporal order", "N(0, 1) input"], 2),
-        ("from scratch", "pre-trained"),
-    ]  # fmt: skip
-    for matrix in [np.eye(3).tolist(), *matrices.values()]:
-        for one, other in together:
-            a, b = (lab(plots.COLORS[key], matrix) for key in (one, other))
-            assert np.linalg.norm(a - b) > 15, (one, other)
-
-
-def lab(color, matrix):
-    rgb = np.array(matplotlib.colors.to_rgb(color))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(np.array(matrix) @ linear, 0, 1)
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089])
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
 def test_decades_by_variant_draw_a_point_a_seed_and_their_geometric_mean(ax):
     values = {"b": [1e-3, 1e-5], "a": [1.0, 100.0]}
     rows = [{"variant": v, "growth": g} for v, pair in values.items() for g in pair]
@@ -211,6 +181,14 @@ def test_difference_curves_have_their_interval_around_them(ax):
     band = ax.collections[0].get_paths()[0].vertices
     assert {(x, y) for x, y in band.tolist()} >= {(1, -2), (1, 0.5), (2, -1), (2, 0)}
     assert ax.get_xlabel() == "t"
+
+
+@pytest.mark.parametrize(
+    ("ground", "words"),
+    [("white", "black"), ("#FFEA46", "black"), ("#00224E", "white"), ("#7C7B78", "black")],
+)
+def test_words_are_black_or_white_whichever_stands_out_more(ground, words):
+    assert plots.readable_on(ground) == words
 
 
 def test_annotated_heatmap_writes_each_number_in_its_cell(ax):

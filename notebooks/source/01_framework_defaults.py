@@ -150,7 +150,11 @@ tk.plots.decades_by_variant(
     ax, gradients, "growth", "gradient to c after 50 steps back (1: nothing lost)"
 )
 ax.set_title("LSTM, 64 units, 1 input; a point is one seed, a bar their geometric mean")
-plt.show()
+tk.show(
+    "What is left of the gradient to c after 50 steps, by preset, on a logarithmic axis: 5e-11 "
+    "with PyTorch's and 4e-10 with Flax's, far more with every forget bias of 1, and most with a "
+    "forget bias of 2 and with chrono."
+)
 
 # %% [markdown]
 # Nearly ten decades lie between the presets. PyTorch and Flax start with forget gates near 1/2. Alone these would leave $2^{-50}$, 9e-16; with what travels through `h` some 5e-11 and 4e-10 are left. A forget bias of 1 is worth more than six
@@ -169,12 +173,17 @@ plt.show()
 
 # %%
 recall = tk.load_results("recall")
-figure, axes = plt.subplots(3, 3, figsize=(9.2, 5.6), sharex=True, sharey=True)
+figure, axes = plt.subplots(
+    3, 3, figsize=(9.2, 5.4), sharex=True, sharey=True, layout="constrained"
+)
 tk.plots.every_run(axes, recall.query("lr == 0.001"), "score", reached=0.99, chance=0.5)
 figure.supxlabel("training step", fontsize=10)
 figure.supylabel("accuracy on held-out sequences", fontsize=10)
-figure.tight_layout()
-plt.show()
+tk.show(
+    "Accuracy of 16 seeds over 500 updates, one panel a preset. With PyTorch's and Flax's no seed "
+    "leaves chance, with a forget bias of 1 some or most do, and with a forget bias of 2, TF1, "
+    "Haiku and chrono all 16 reach 99 %."
+)
 
 # %% [markdown]
 # Adam's usual rate, 0.001. Each line is one seed; green ends at 99 % or better. And how many of 16 do so at each rate:
@@ -183,7 +192,11 @@ plt.show()
 figure, ax = plt.subplots(figsize=(5.6, 3.6))
 tk.plots.annotated_heatmap(ax, tk.experiments.recalled(recall), high=16, form=".0f")
 ax.set(xlabel="learning rate", ylabel="")
-plt.show()
+tk.show(
+    "How many of 16 seeds learn, presets by learning rates: none with PyTorch's and Flax's, all "
+    "with a forget bias of 2, Haiku and chrono. Where a forget bias of 1 leaves some behind, the "
+    "highest rate leaves most."
+)
 
 # %% [markdown]
 # **What learns.** From PyTorch's and Flax's defaults no seed learns anything in 500 updates, at no rate: their forget bias is 0. With a forget bias of 2, with chrono and with Haiku's default all 16 learn, at every rate.

@@ -192,7 +192,11 @@ for ax, ((task, activation), runs) in zip(
     tk.plots.annotated_heatmap(ax, means.loc[list(tk.experiments.SCHEMES)])
     ax.set(title=f"{task}, {activation}", xlabel="learning rate", ylabel="")
 figure.tight_layout()
-plt.show()
+tk.show(
+    "Mean scores of eight starts at five learning rates. On the digits the orthogonal matrix is "
+    "best, with 0.83 (tanh) and 0.70 (ReLU); on the adding problem the identity is, with 0.96. At "
+    "a rate of 0.03 all are behind their best."
+)
 
 # %% [markdown]
 # A number is the mean of 16 seeds: accuracy on held-out digits, or the explained share of the variance ($R^2$) for the adding problem; dark is good. `uniform` is PyTorch's matrix, `std = 2/H` the trap of section 1, and `sparse` gives each unit 15 inputs and the matrix a
@@ -212,7 +216,11 @@ figure.suptitle(
     fontsize=11,
 )
 figure.tight_layout()
-plt.show()
+tk.show(
+    "Gains over PyTorch's matrix, with 95 % intervals. Orthogonal gains on the digits with both "
+    "activations, He's (kaiming_normal) gains nowhere; the identity loses on the digits and alone "
+    "gains on the adding problem."
+)
 
 # %% [markdown]
 # **Digits.** The orthogonal matrix is best with *both* activations: 0.83 with tanh and 0.70 with ReLU, 0.14 (95 % interval 0.09 to 0.18) and 0.07 (0.03 to 0.11) above PyTorch's. The textbook pairs do not show: with ReLU, He's matrix stays 0.13 *behind* Xavier's
@@ -254,7 +262,11 @@ wide = solved.pivot_table(index="forget_bias", columns="seq_len", values="solved
 figure, ax = plt.subplots(figsize=(6.4, 3.2))
 tk.plots.annotated_heatmap(ax, 16 * wide, high=16, form=".0f")
 ax.set(title="solved, of 16 seeds", xlabel="steps to remember, T", ylabel="forget bias")
-plt.show()
+tk.show(
+    "How many of 16 seeds solve it, forget biases by steps to remember: a staircase. A bias of 0 "
+    "serves 10 steps, 1 serves 25, 2 serves 50; 5 comes close at every length, and both chronos "
+    "solve all of them."
+)
 
 # %% [markdown]
 # A staircase. A bias of 0 does for 10 steps, 1 for 25, 2 for 50: a network learns to reach several times beyond its horizons of 2, 3.7 and 8.4 steps. At 100 and 200 steps 2 and 3 still serve 11 to 15 of 16 seeds, 5 all but one. Both chronos solve every length with every seed;
@@ -341,7 +353,10 @@ ax.set(
 sizes = sorted(pretraining["size"].unique())
 ax.set_xticks(sizes, sizes)
 ax.minorticks_off()
-plt.show()
+tk.show(
+    "Loss per letter against the number of names, from 50 to 4,131. Both lines fall, and the "
+    "pre-trained network's is below: by 0.17 nats with 50 names, by 0.02 with 1,500."
+)
 
 # %%
 tk.experiments.pretraining_gain(pretraining).round(3)

@@ -49,7 +49,11 @@ for rho, key in [(0.9, "vanish"), (1.0, "critical"), (1.1, "explode")]:
     tk.plots.gradient_curves(ax, {"_": tk.linear_prediction(rho, 50)}, colors=[color], styles=[":"])
 ax.set_title("true gradient of a linear network; dotted: rho$^k$")
 ax.legend()
-plt.show()
+tk.show(
+    "True gradient over 50 steps back, on a logarithmic axis: with rho = 0.9 it shrinks, with 1.0 "
+    "it about keeps its size, with 1.1 it grows. In the long run each has the slope of its dotted "
+    "power of rho, and lies some 4 times lower."
+)
 
 # %% [markdown]
 # The curves wander a little, but in the long run they keep the slope of the dotted powers: a change of 10 % per step, compounded.
@@ -146,7 +150,10 @@ ax.set(
     xlabel="t", ylabel="norm", title=f"largest: {max(norms):.2f} at t = {norms.index(max(norms))}"
 )
 ax.legend()
-plt.show()
+tk.show(
+    "Norm of A to the power t, on a logarithmic axis: it climbs to 19.38 at t = 9 before it "
+    "falls, while 0.9 to the power t falls from the start."
+)
 
 # %% [markdown]
 # It climbs to 19.38 at $t = 9$ first. A matrix is *normal* if its eigenvectors stand at right angles; then its powers do what its eigenvalues say.
@@ -168,11 +175,15 @@ figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.2), sharey=True)
 for ax, nu, title in zip(axes, (0.0, 1.0), ("normal W_hh", "Gaussian W_hh"), strict=True):
     rnn = tk.make_elman(32, rho=1.0, activation="linear", non_normality=nu, dtype=torch.float64)
     values = tk.jacobian_products(rnn, torch.zeros(50, 1, 1, dtype=torch.float64)).singular_values
-    ax.plot(tk.plots.log10(values[:, 0].flip(0)), color="#0072B2", linewidth=0.8, alpha=0.6)
+    ax.plot(tk.plots.log10(values[:, 0].flip(0)), color="#0072B2", linewidth=0.8)
     tk.plots.decades_axis(ax, "singular values")
     ax.set(title=f"{title}, rho = 1", xlabel="steps back in time, k", ylim=(-12, 3))
 axes[1].set_ylabel("")
-plt.show()
+tk.show(
+    "Singular values over 50 steps back, on a logarithmic axis. Left, normal: straight lines that "
+    "fall, the largest stays at 1. Right, Gaussian with the same eigenvalues: the lines bend, and "
+    "a few rise above 1 and stay there."
+)
 
 # %% [markdown]
 # Left, each singular value follows its own straight line (complex pairs share one), and the largest stays at exactly 1. Right, with the *same
@@ -221,7 +232,10 @@ ax.set(
     title=f"both eigenvalues of W_hh are 0; from (0, 1/2) the gradient grows to {grown:.2g}",
 )
 ax.legend()
-plt.show()
+tk.show(
+    "Gradient of one network, whose eigenvalues are both 0, over 30 steps back: from h0 = (0, "
+    "1/2) it doubles at every step, from h0 = (0, 0) it vanishes."
+)
 
 # %% [markdown]
 # From $h_0 = (0, 1/2)$ the gradient **doubles** at every step; from $h_0 = 0$ the same network's gradient vanishes. The
@@ -309,7 +323,11 @@ ax.set(
     ylabel="largest exponent per step",
     title="tanh, 64 units, 16 seeds",
 )
-plt.show()
+tk.show(
+    "Largest Lyapunov exponent by spectral radius. Without input it is near 0 from 1 to 1.4 and "
+    "positive from 1.6 on; with N(0, 1) input it is below 0 up to a radius of 2. Beyond 1 a "
+    "linear network's ln rho is far above all of them."
+)
 
 # %% [markdown]
 # Without input the exponent stays close to 0 from `rho = 1` to 1.4 and is positive from 1.6 on. With N(0, 1) input it is still 0 at `rho = 2`, because the
@@ -338,7 +356,10 @@ for label, key, factor in [("head", "gradient", 1), ("head x 10", "explode", 10)
     tk.plots.gradient_curves(ax, {label: result.dL_dh.flip(0)}, colors=[tk.plots.COLORS[key]])
 ax.set_ylabel("norm of dL/dh")
 ax.legend()
-plt.show()
+tk.show(
+    "Norm of dL/dh over the steps back, on a logarithmic axis, with the head as it is and times "
+    "10: two nearly parallel curves that rise, some 10 times apart."
+)
 
 # %% [markdown]
 # Two nearly parallel curves, some 10 times apart (8 to 18, over 20 networks): the factor 10, and an error at the output that has changed with it. What grows from step to
@@ -424,9 +445,13 @@ tk.plots.curves_with_intervals(
 axes[1].axhline(0.25, color=tk.plots.INK, linestyle=":", linewidth=1.2)
 axes[1].legend().remove()
 axes[0].set_title("solved (accuracy 99 %), 16 seeds, 95 % intervals", fontsize=10)
-axes[0].legend(loc="upper left", fontsize=8)
+axes[0].legend(loc="upper left")
 figure.tight_layout()
-plt.show()
+tk.show(
+    "Left, shares of 16 seeds that learn, by spectral radius: with clipping none at 0.5, most "
+    "from 1 to 1.5 with a peak of 15 seeds, none at 3; without it 7 seeds at most. Right, "
+    "accuracy at rho = 1.2: the clipped networks are ahead throughout."
+)
 
 # %%
 difference = tk.experiments.paired_difference(results, "clip at norm 1", "no clipping, lr 0.01")
@@ -464,7 +489,7 @@ tk.labs.spectral_radius(
 )
 
 # %% [markdown]
-# The loop behind the button is `tk.fit`, an ordinary PyTorch loop with a record. On a GPU add `device="cuda"`.
+# The loop behind the button is `tk.fit`, an ordinary PyTorch loop with a record. It trains on the GPU where there is one.
 
 # %%
 task = tk.TemporalOrder(seq_len=30)
@@ -478,6 +503,7 @@ history = tk.fit(
     optimizer=optimizer,
     clipper=clipper,
     steps=1000,
+    device=tk.choose_device(),
 )
 print(history)
 print(

@@ -39,7 +39,11 @@ task = tk.SeriesForecast("sunspots", seq_len=132, horizon=24)
 figure, ax = plt.subplots(figsize=(9.2, 2.9))
 tk.run_plots.parts_of_series(ax, task)
 ax.set_ylabel("sunspots a month")
-plt.show()
+tk.show(
+    "Sunspots a month since 1749, in cycles of about eleven years that differ in height. The "
+    "training part comes first, then the validation part, then, from 1957 on, the test part, "
+    "which opens with the highest cycle of all."
+)
 
 # %% [markdown]
 # The test part opens with the highest cycle of the whole series. That is bad luck, and what real use looks like: the future is not drawn from the past.
@@ -168,7 +172,11 @@ for ax, part in zip(axes, ("validation", "test"), strict=True):
     ax.set(title=f"on the {part} part", xlim=(-0.06, 0.06))
 axes[1].set_ylabel("")
 figure.tight_layout()
-plt.show()
+tk.show(
+    "What each setting changes in the error, with 95 % intervals. On the validation part forget "
+    "biases of 1 and 3 and clipping lower it; on the test part these three raise it, and Keras's "
+    "preset and a learned start lower it."
+)
 
 # %% [markdown]
 # **On the validation part** the book seems to pay off. A forget bias of 3 instead of PyTorch's own lowers the error by 0.034 (0.027 to 0.041), of some 0.55; one of 1 by 0.010 (0.005 to 0.015); clipping by 0.003 (0.001 to 0.006). The preset, at equal forget biases, and the initial state change nothing that can be seen.
@@ -201,7 +209,10 @@ ax.plot("validation", "mean", "o", data=combinations, color=colors["learned"], l
 ax.plot(*linear[["validation", "test"]], "s", color=colors["prediction"], label=linear.name)
 ax.legend(loc="lower left")
 ax.set(xlabel="validation error", ylabel="test error", ylim=(0.49, 0.64))
-plt.show()
+tk.show(
+    "Test error against validation error. Of 30 kinds of network 22 are left of the linear "
+    "autoregression, better on validation; all 30 are above it, worse on the test part."
+)
 
 # %% [markdown]
 # On the validation part 22 of the 30 kinds beat the linear autoregression. On the test part **none** does: their errors are 0.544 to 0.629, the linear one's is 0.509. (Of 480 single runs 13 beat it.) The kind that validation chooses first (Keras, forget bias 3, noisy, clipped) has 0.571 (0.545 to 0.598). All are better than the seasonal naive forecast over the 24 months; one month ahead they are no better than repeating the last month (0.408 on average against 0.404), two years ahead no better than the season (0.778 against 0.766).
@@ -212,7 +223,11 @@ plt.show()
 decades = tk.load_results("decades")
 figure, ax = plt.subplots(figsize=(9.2, 3.1))
 tk.run_plots.errors_by_decade(ax, decades)
-plt.show()
+tk.show(
+    "Test error in five decades. The linear autoregression is well ahead of both kinds of network "
+    "in the first decade, whose cycle is the highest, and about level with them in the calm ones, "
+    "1967 to 1976 and 1997 to 2006."
+)
 
 # %% [markdown]
 # Small dots are the 16 seeds of two kinds, the one that validation chose and PyTorch's layer as it comes; diamonds are the errors of their *averaged* forecasts. In the calm decades (1967 to 1976, 1997 to 2006) networks and linear rule are within 0.03 of each other, and averages of 16 networks within 0.01 or ahead (0.41 and 0.44 against 0.44 in the last decade). They lose most where the cycles are high: 0.57 and 0.58 against 0.41 in the first decade, whose cycle is higher than any that they were trained on. There a likely reason, not tested here, is that a linear rule goes on in a straight line beyond what it has seen, while a network of tanh and sigmoid flattens out. It hardly explains the decades from 1977 on, whose cycles are hardly higher than those of the training part.
@@ -226,7 +241,8 @@ plt.show()
 
 # %%
 model = tk.SequenceModel(tk.initialize(tk.LSTM(1, 16), "keras"), task.horizon, seed=0)
-x, target = task.held_out()
+device = tk.choose_device()  # the GPU where there is one
+x, target = (values.to(device) for values in task.held_out())
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 history = tk.fit(
     model,
@@ -236,6 +252,7 @@ history = tk.fit(
     steps=300,
     score=lambda m: task.loss(m(x), target).item() ** 0.5,
     score_every=50,
+    device=device,
 )
 print({step + 1: round(error, 3) for step, error in history.score.items()})
 
@@ -248,7 +265,7 @@ from pathlib import Path
 
 known = task.values[:"1976-12"]
 with tempfile.TemporaryDirectory() as folder:
-    path = tk.Forecaster(model, task).save(Path(folder) / "sunspots.pt")
+    path = tk.Forecaster(model.cpu(), task).save(Path(folder) / "sunspots.pt")
     again = tk.Forecaster.load(path)
 same = again.forecast(known) == tk.Forecaster(model, task).forecast(known)
 print("equal:", bool(same.all()), again.forecast(known).round(0)[:12])

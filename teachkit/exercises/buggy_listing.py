@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..plots import COLORS, INK
+from ..plots import INK, INKS
 from .answers import Stop, exercise, wrong
 from .feedback import OPEN, Feedback, draw
 
@@ -107,9 +107,9 @@ def spot_the_bugs(lines: Any) -> Feedback:
         for place, line in enumerate(text, start=1):
             mark, color = "", INK
             if place in found:
-                mark, color = "fixed" if solved else "bug", COLORS["critical"]
+                mark, color = "fixed" if solved else "bug", INKS["critical"]
             elif place in accused:
-                mark, color = "fine", COLORS["explode"]
+                mark, color = "fine", INKS["explode"]
             ax.text(0.0, place, mark, color=color, fontsize=8, va="center")
             ax.text(0.05, place, line, color=color, fontsize=8, va="center", family="monospace")
         ax.set(xlim=(0, 1), ylim=(len(text) + 0.7, 0.3))

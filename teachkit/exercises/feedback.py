@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..pictures import img_tag
 from ..plots import style
 
 _LOOK = {
@@ -43,12 +43,8 @@ class Feedback:
         word, ink, ground = _LOOK[self.status]
         picture = ""
         if self.png is not None:
-            data = base64.b64encode(self.png).decode()
-            alt = html.escape(f"{word} {self.message}", quote=True)
-            picture = (
-                f'<br><img alt="{alt}" src="data:image/png;base64,{data}" '
-                'style="max-width:100%;margin-top:6px;background:#fff">'
-            )
+            look = "max-width:100%;margin-top:6px"
+            picture = "<br>" + img_tag(self.png, f"{word} {self.message}", look)
         notes = "".join(f"<p style='margin:6px 0 0'>{html.escape(note)}</p>" for note in self.notes)
         return (
             f"<div style='color:{ink};background:{ground};border-left:4px solid {ink};"

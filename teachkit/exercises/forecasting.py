@@ -49,7 +49,7 @@ def seasonal_naive(function: Any) -> Feedback:
         past, bound = _SHOWN - _HORIZON, COLORS["bound"]
         ax.plot(np.arange(-past, 0), known[-past:], color=COLORS["gradient"], label="known")
         ax.plot(months, values[split:], ":", color=bound, label="what came")
-        ax.plot(months, right, color=COLORS["critical"], linewidth=3, alpha=0.4, label="asked for")
+        ax.plot(months, right, color=COLORS["critical"], linewidth=4, label="asked for")
         ax.plot(np.arange(len(yours)), yours, "--", color=COLORS["explode"], label="yours")
         ax.axvline(0, color="#666666", linewidth=0.8)
         ax.set(xlabel="months ahead", ylabel="sunspots", xlim=(-past, _HORIZON), ylim=(-8, 280))

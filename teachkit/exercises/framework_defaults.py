@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from ..gates import gate_order, split_gates
-from ..plots import COLORS
+from ..plots import COLORS, FAINT
 from .answers import Change, all_equal, change, exercise, first, near, number, wrong
 from .feedback import Feedback, draw
 
@@ -83,7 +83,7 @@ def forget_like_keras(function: Any) -> Feedback:
     def paint(ax: Axes) -> None:
         H = len(bias) // 4
         for edge in (H, 2 * H, 3 * H):
-            ax.axvline(edge - 0.5, color="#999999", linewidth=0.8)
+            ax.axvline(edge - 0.5, color=FAINT, linewidth=0.8)
         wanted = torch.cat([torch.full((H,), float(gate == "forget")) for gate in _GATES])
         ax.plot(wanted.numpy(), "_", color=COLORS["critical"], markersize=14, label="as in Keras")
         ax.plot(bias.numpy(), "o", color=COLORS["prediction"], markersize=4, label="yours")

@@ -110,7 +110,7 @@ def _boxes(ax: Axes, marks: dict[int, str]) -> None:
         ax.add_patch(
             Rectangle((n - 0.44, 0), 0.88, 1, facecolor=color, edgecolor="#666666", linewidth=1)
         )
-        ax.text(n, 0.47, sign, color="white", fontsize=17, ha="center", va="center")
+        ax.text(n, 0.47, sign, color="white", fontsize=18, ha="center", va="center")
         ax.text(n, 1.12, str(n), color=INK, fontsize=9, ha="center", va="bottom")
     for about, group in itertools.groupby(QUESTIONS, key=lambda n: QUESTIONS[n].about):
         numbers = list(group)

@@ -64,7 +64,7 @@ def same_forecast(function: Any) -> Feedback:
         months = range(1, _HORIZON + 1)
         ax.plot(range(1 - _MONTHS, 1), values[:, 0, 0], color=COLORS["gradient"], label="known")
         ax.plot(
-            months, wanted[0], color=COLORS["critical"], linewidth=4, alpha=0.4,
+            months, wanted[0], color=COLORS["critical"], linewidth=4,
             label="forecast before saving",
         )  # fmt: skip
         ax.plot(months, given[0], "--", color=COLORS["explode"], label="after loading")

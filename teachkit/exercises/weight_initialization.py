@@ -90,7 +90,7 @@ def orthogonal_gates(function: Any) -> Feedback:
             dots = eigenvalues(W).numpy()
             label = "yours, gate by gate" if marker == "o" else None
             ax.plot(
-                dots.real, dots.imag, marker, color=COLORS["prediction"], alpha=0.6,
+                dots.real, dots.imag, marker, color=COLORS["prediction"],
                 markersize=4, label=label,
             )  # fmt: skip
         ax.set(aspect="equal", xlabel="real part", ylabel="imaginary part")

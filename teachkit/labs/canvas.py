@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
+import re
 import threading
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..pictures import encode, img_tag
 from ..plots import STYLE
 
 # Matplotlib is not thread safe: a slider and a training in the background take turns.
@@ -64,10 +66,8 @@ class Canvas:
             for artist in self.picture.artists:
                 figure.draw_artist(artist)
             pixels = Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB")
-        buffer = BytesIO()
         # A palette of 64 colours halves the bytes that travel to the browser.
-        pixels.quantize(64, method=Image.Quantize.FASTOCTREE).save(buffer, "png", compress_level=1)
-        return buffer.getvalue()
+        return encode(pixels, fast=True)
 
 
 def stack(pngs: list[bytes], gap: int = 8) -> bytes:
@@ -79,19 +79,13 @@ def stack(pngs: list[bytes], gap: int = 8) -> bytes:
     for picture in pictures:
         sheet.paste(picture, (0, top))
         top += picture.height + gap
-    buffer = BytesIO()
-    sheet.quantize(64).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+    return encode(sheet)
 
 
 def image_html(png: bytes, alt: str) -> str:
     """Return an `<img>` on an opaque light card; the alternative text is the lab's sentence."""
-    data = base64.b64encode(png).decode()
-    return (
-        f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}" '
-        f'style="width:100%;max-width:{WIDTH}px;height:auto;display:block;'
-        'background:#fff;border-radius:6px">'
-    )
+    look = f"width:100%;max-width:{WIDTH}px;height:auto;display:block;border-radius:6px"
+    return img_tag(png, alt, look)
 
 
 def sentence_html(text: str, settings_line: str = "") -> str:
@@ -102,6 +96,15 @@ def sentence_html(text: str, settings_line: str = "") -> str:
         f"line-height:1.45;max-width:{WIDTH}px;box-sizing:border-box' role='status' "
         f"class='teachkit-sentence'>{html.escape(text)}{line if settings_line else ''}</div>"
     )
+
+
+def sentences_markdown(sentences: Sequence[str]) -> str:
+    """Return what stands under a poster: the sentences of its pictures, from top to bottom."""
+    safe = [re.sub(r"([\\`*_<~$])", r"\\\1", sentence) for sentence in sentences]
+    if len(safe) == 1:
+        return f"**In the picture:** {safe[0]}"
+    lines = (f"{number}. {sentence}" for number, sentence in enumerate(safe, start=1))
+    return "**In the pictures, from top to bottom:**\n\n" + "\n".join(lines)
 
 
 def error_html(error: BaseException) -> str:

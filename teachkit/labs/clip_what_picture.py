@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..plots import COLORS, legend, log10, power_of_ten, style
+from ..plots import COLORS, FAINT, INKS, legend, log10, power_of_ten, style
 
 BEFORE, AFTER = COLORS["no clipping"], COLORS["clip at norm 1"]
 GROUP_NAMES = ("recurrent", "output", "other")
@@ -165,7 +165,7 @@ class ClippingPicture:
         self._bins.set_axis_off()
         self._note = ax.text(
             0.5, 0.5, "", transform=ax.transAxes, ha="center", va="center", fontsize=10,
-            color=COLORS["explode"], fontweight="bold",
+            color=INKS["explode"], fontweight="bold",
             bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
 
@@ -181,7 +181,7 @@ class ClippingPicture:
         self._group_after: list[Any] = []
         self._factors: list[Any] = []
         for _ in GROUP_NAMES:
-            (way,) = ax.plot([], [], color="#8A8A8A", linewidth=1.6)
+            (way,) = ax.plot([], [], color=FAINT, linewidth=1.6)
             before, after = _pairs(ax, 9.0, 6.5)
             text = ax.text(
                 0.5, 0.5, "", transform=ax.get_yaxis_transform(), ha="center", fontsize=9

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..plots import COLORS, INK, legend, style
+from ..plots import COLORS, FAINT, INK, legend, style
 
 NETWORK = "these settings"
 LINES = {  # of what is drawn ahead of the origin; dashes for those who do not see colours
@@ -103,7 +103,7 @@ class _Around:
 
     def __init__(self, ax: Axes, names: tuple[str, ...]) -> None:
         self.ax = ax
-        ax.axvline(0, color="#999999", linewidth=1)
+        ax.axvline(0, color=FAINT, linewidth=1)
         ax.yaxis.set_major_formatter(FuncFormatter(_short))
         (self._past,) = ax.plot([], [], color=INK, linewidth=1.1, label="series")
         (self._truth,) = ax.plot([], [], color=INK, linewidth=1.1, marker=".", markersize=4)
@@ -167,7 +167,7 @@ class ForecastPicture:
         ax.grid(visible=False, axis="y")
         ax.set_xlabel("test error (standard deviations)")
         ax.xaxis.set_major_locator(MaxNLocator(5))
-        dots: dict[str, Any] = {"linestyle": "", "alpha": 0.45, "markeredgewidth": 0}
+        dots: dict[str, Any] = {"linestyle": "", "alpha": 0.6, "markeredgewidth": 0}
         (self._seeds,) = ax.plot([], [], color=color, marker="o", markersize=5, **dots)
         (self._others,) = ax.plot([], [], color="#444444", marker="o", markersize=4, **dots)
         (self._interval,) = ax.plot([], [], color=color, linewidth=2.4, label="mean, 95 % interval")

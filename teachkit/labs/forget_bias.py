@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,15 +54,18 @@ def compute(settings: Settings) -> Memory:
 def sentence(result: Memory) -> str:
     """State how far this forget bias lets the gradient reach."""
     T = len(result.growth) - 1
+    change = in_words(result.growth[-1])
+    if math.isnan(result.growth[0]):  # h = tanh(c) is flat for all cells: nothing to compare with
+        change = "not defined (it is 0 at the last step)"
     return (
         f"forget bias = {result.bias:.1f} (horizon 1 + e^b = {result.horizon:.1f} steps): after "
-        f"{T} steps the gradient to the cell state is {in_words(result.growth[-1])}; the forget "
+        f"{T} steps the gradient to the cell state is {change}; the forget "
         f"gate alone predicts {in_words(result.prediction[-1])}."
     )
 
 
 def table(result: Memory) -> pd.DataFrame:
-    """Return the curves as numbers, a row a step back."""
+    """Return the curves as numbers, a row a step back; NaN where the last gradient is 0."""
     steps = np.arange(len(result.growth))
     return pd.DataFrame(
         {"steps_back": steps, "growth": result.growth, "prediction": result.prediction}
@@ -97,7 +101,8 @@ class MemoryPicture:
         levels = log10(result.growth), log10(result.prediction)
         for line, y in zip(self._lines, reversed(levels), strict=False):
             line.set_data(np.arange(len(y)), y)
-        low, high = snap_decades(float(levels[0].max()), float(min(y.min() for y in levels)))
+        highest = float(np.nanmax(levels[0], initial=0.0))
+        low, high = snap_decades(highest, float(np.nanmin(np.concatenate(levels))))
         self._lines[2].set_data([result.horizon] * 2, [low, high])
         seen = result.horizon < len(result.growth)
         frame = (len(result.growth), low, high, seen)

@@ -49,11 +49,13 @@ def _spectrum(drawn: DrawnWeights, gate: str) -> np.ndarray:
 
 
 def number(value: float | None) -> str:
-    """Write a number with two decimals, zero without a sign, and None as nothing.
+    """Write a number with two decimals, a very large one short, and None as nothing.
 
-    >>> number(0.5814), number(-0.001), number(None)
-    ('0.58', '0.00', '')
+    >>> number(0.5814), number(-0.001), number(-1.94e29), number(None)
+    ('0.58', '0.00', '-1.9e+29', '')
     """
+    if value is not None and abs(value) >= 1e5:
+        return f"{value:.1e}"
     return "" if value is None else f"{round(float(value), 2) + 0.0:.2f}"
 
 

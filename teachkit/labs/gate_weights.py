@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
@@ -146,8 +147,9 @@ class WeightsPicture:
             self._hist = hist = self.figure.add_axes((0.062, 0.145, 0.208, 0.67))
             self._plane = plane = self.figure.add_axes((0.335, 0.145, 0.2695, 0.67))
             self._bars: Any = hist.stairs(
-                [0.0], [0.0, 1.0], fill=True, color=_MEASURED, alpha=0.35, label="measured"
-            )
+                [0.0], [0.0, 1.0], fill=True, facecolor=to_rgba(_MEASURED, 0.35), linewidth=0.8,
+                edgecolor=_FAINT, label="measured",
+            )  # fmt: skip
             (self._law,) = hist.plot([], [], color=_THEORY, linewidth=2.2)
             (self._stem,) = hist.plot([], [], color=_THEORY, linewidth=2.2, linestyle=(0, (3, 1.5)))
             self._note = hist.text(

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from ..plots import COLORS, decades_axis, legend, snap_decades, style
+from ..plots import COLORS, INKS, decades_axis, legend, snap_decades, style
 from ..signals import SATURATED_SLOPE, MeanSquares, Signal
 
 BINS = 40
@@ -125,7 +125,7 @@ class SignalPicture:
         self._theory.set_linewidth(1.3)
         self._note = ax.text(
             0.5, 0.5, "", transform=ax.transAxes, ha="center", va="center", fontsize=10,
-            color=COLORS["explode"], fontweight="bold",
+            color=INKS["explode"], fontweight="bold",
             bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
 
@@ -182,7 +182,7 @@ class SignalPicture:
         undefined = bool(np.isnan(levels["gradient"]).any())
         notes = {"beyond float range": up, "gradient not defined": undefined, "exactly 0": down}
         self._note.set_text(next((note for note, true in notes.items() if true), ""))
-        self._note.set_color(COLORS["explode" if up else "vanish"])
+        self._note.set_color(INKS["explode" if up else "vanish"])
 
         shares, edges = histogram(signal.values.numpy(), result.activation)
         self._bars.set_data(shares, edges)
@@ -196,6 +196,7 @@ class SignalPicture:
         limit = next((e for e in (1.6, 3.3, 5.0, 10.0, 21.0) if reach <= 0.97 * e), 1.1 * reach)
         theory = result.expected is not None
         frame = (
+            result.lead,
             result.unit,
             theory,
             result.matrix,

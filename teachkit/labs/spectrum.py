@@ -13,7 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..plots import COLORS, decades_axis, legend, log10, snap_decades, style
+from ..plots import COLORS, INKS, decades_axis, legend, log10, snap_decades, style
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class SpectrumPicture:
             self._edge = curve.axhline(308, color=COLORS["explode"], linewidth=1, linestyle="-.")
             self._note = curve.text(
                 0.985, 0.5, "", transform=curve.transAxes, ha="right", va="center", fontsize=10,
-                color=COLORS["explode"], fontweight="bold",
+                color=INKS["explode"], fontweight="bold",
             )  # fmt: skip
             self._lead = curve.text(
                 0.985, 0, "", transform=curve.transAxes, ha="right", fontsize=10, fontweight="bold",
@@ -162,7 +162,7 @@ class SpectrumPicture:
         # In the corner that the gradient does not run into.
         self._lead.set_y(0.045 if levels["gradient"][-1] > 0 else 0.91)
         self._note.set_text("beyond float range" if up else "exactly 0" if down else "")
-        self._note.set_color(COLORS["explode" if up else "vanish"])
+        self._note.set_color(INKS["explode" if up else "vanish"])
         low, high = snap_decades(highest, lowest)
         reach = max(result.rho, wide, 1.0)
         ends = (1.6, 3.3, 5.0, 10.0, 21.0)

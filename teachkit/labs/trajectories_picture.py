@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..forgetting import geometric_mean
-from ..plots import COLORS, decades_axis, legend, log10, snap_decades, style
+from ..plots import COLORS, INKS, decades_axis, legend, log10, snap_decades, style
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class _Look:
 
 KINDS = {
     "noisy": _Look(COLORS["noisy"], "o", "noisy starts (mean)", noise=True),
-    "near the fixed point": _Look(COLORS["explode"], "o", "near the fixed point", noise=True),
+    "near the fixed point": _Look(COLORS["fixed point"], "o", "near the fixed point", noise=True),
     "learned": _Look(COLORS["learned"], "D", "learned"),
     "carried": _Look(COLORS["carried"], "D", "carried"),
-    "fixed point": _Look(COLORS["explode"], "D", "fixed point"),
+    "fixed point": _Look(COLORS["fixed point"], "D", "fixed point"),
     "zero": _Look(COLORS["zero"], "s", "zero"),
 }
 _REACHES = [
@@ -184,7 +184,7 @@ class TrajectoriesPicture:
         up = any(not np.isfinite(paths.mean).all() for paths in compared)
         gone = bool(last) and not any(last)
         self._note.set_text("beyond float range" if up else "forgotten entirely" if gone else "")
-        self._note.set_color(COLORS["explode" if up else "vanish"])
+        self._note.set_color(INKS["explode" if up else "vanish"])
         self._knob.set_text(result.knob)
         partial = result.share is not None
         self._share.set_text(f"{100 * result.share:.0f} %" if result.share is not None else "")

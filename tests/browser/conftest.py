@@ -1,6 +1,7 @@
 import nbformat
 import pytest
 
+from tests.browser import looks
 from tests.browser.jupyter import ROOT, Notebook, chromium, jupyterlab
 
 SIZE = {"width": 1280, "height": 1000}
@@ -41,3 +42,13 @@ def open_notebook(lab_server, browser):
     yield opened
     for page in pages:
         page.close()
+
+
+@pytest.fixture(scope="session")
+def labs(lab_server, open_notebook):
+    """One notebook with every lab, all of it laid out: it runs once for all tests of labs."""
+    looks.SCREENSHOTS.mkdir(exist_ok=True)
+    nbformat.write(looks.notebook_of_labs(), lab_server.folder / "labs.ipynb")
+    opened = open_notebook("labs.ipynb")
+    looks.lay_out(opened)
+    return opened

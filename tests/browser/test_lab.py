@@ -1,4 +1,4 @@
-"""Chapter 04 in a real JupyterLab and a real browser: what a reader's hand and eye get."""
+"""The lab of the spectral radius in a real JupyterLab: what a reader's hand and eye get."""
 
 import base64
 import re
@@ -12,41 +12,24 @@ from playwright.sync_api import expect
 
 from tests.browser import jupyter
 from tests.browser.conftest import SIZE
-from tests.browser.jupyter import LabOnPage
-from tests.browser.looks import SCREENSHOTS, cut_off, serious
+from tests.browser.looks import SCREENSHOTS, lab_called
 
 pytestmark = pytest.mark.browser
 
-START_RHO = 1.2  # of the chapter's labs
-
-
-@pytest.fixture(scope="module")
-def chapter(open_notebook):
-    SCREENSHOTS.mkdir(exist_ok=True)
-    return open_notebook("04_exploding_gradients.ipynb")
+START_RHO = 1.2
 
 
 @pytest.fixture
-def lab(chapter):
-    """The lab of the chapter, back at its start and on the light theme."""
-    chapter.page.set_viewport_size(SIZE)
-    chapter.theme("JupyterLab Light")
-    found = LabOnPage.find(chapter, "activation")
+def lab(labs):
+    """The lab, back at its start and on the light theme."""
+    labs.page.set_viewport_size(SIZE)
+    labs.theme("JupyterLab Light")
+    found = lab_called(labs, "spectral_radius")
+    found.box.scroll_into_view_if_needed()
     found.box.get_by_role("button", name="Reset").click()
     expect_rho(found, START_RHO)
     yield found
-    assert chapter.errors() == []
-
-
-@pytest.fixture
-def trainer(chapter):
-    """The lab of the chapter that trains, back at its start."""
-    chapter.page.set_viewport_size(SIZE)
-    found = LabOnPage.find(chapter, "clip threshold", trains=True)
-    found.box.get_by_role("button", name="Reset").click()
-    expect_rho(found, START_RHO)
-    yield found
-    assert chapter.errors() == []
+    assert labs.errors() == []
 
 
 def pixels(lab):
@@ -63,10 +46,6 @@ def expect_rho(lab, rho):
     assert lab.value("rho") == pytest.approx(rho)
     text = lab.sentence.inner_text().partition("\ntk.labs")[0]
     assert lab.picture.get_attribute("alt") == text.strip()
-
-
-def test_the_chapter_ran_without_an_error(chapter):
-    assert chapter.errors() == []
 
 
 def test_the_mouse_drags_rho_and_the_last_position_wins(lab):
@@ -121,8 +100,8 @@ def test_the_choice_of_sigmoid_widens_the_slider(lab):
 
 
 @pytest.mark.parametrize("theme", ["Light", "Dark"])
-def test_picture_and_sentence_are_light_cards_on_every_theme(lab, chapter, theme):
-    chapter.theme(f"JupyterLab {theme}")
+def test_picture_and_sentence_are_light_cards_on_every_theme(lab, labs, theme):
+    labs.theme(f"JupyterLab {theme}")
     lab.picture.scroll_into_view_if_needed()
     time.sleep(0.3)
     shot = lab.box.screenshot(path=SCREENSHOTS / f"spectral_radius_{theme.lower()}.png")
@@ -146,28 +125,19 @@ def base64_png(lab):
     return base64.b64decode(lab.picture.get_attribute("src").partition(",")[2])
 
 
-@pytest.mark.parametrize("width", [700, 1100])
-def test_nothing_is_cut_on_a_narrow_page(lab, width):
-    assert cut_off(lab, width, "spectral_radius") == []
-
-
-def test_axe_finds_nothing_serious_of_ours(lab):
-    assert serious(lab) == []
-
-
 def number(pattern, text):
     found = re.search(pattern, text)
     assert found is not None, text
     return float(found[1])
 
 
-def test_train_now_beside_a_moving_slider_and_stop(trainer, chapter):
-    train, stop = (trainer.box.get_by_role("button", name=n) for n in ("Train now", "Stop"))
+def test_train_now_beside_a_moving_slider_and_stop(lab, labs):
+    train, stop = (lab.box.get_by_role("button", name=n) for n in ("Train now", "Stop"))
     expect(stop).to_be_disabled()
     train.click()
     expect(stop).to_be_enabled()
-    progress = trainer.box.locator(".progress-bar")
-    trained = trainer.box.locator(".teachkit-sentence").nth(1)
+    progress = lab.box.locator(".progress-bar")
+    trained = lab.box.locator(".teachkit-sentence").nth(1)
 
     def share():
         return number(r"width: ([\d.]+)%", progress.get_attribute("style"))
@@ -177,15 +147,15 @@ def test_train_now_beside_a_moving_slider_and_stop(trainer, chapter):
 
     expect(trained).to_be_visible()
     share_before, steps_before = share(), steps()
-    trainer.drag("rho", list(np.linspace(0.3, 0.8, 20)))
-    expect_rho(trainer, trainer.value("rho"))
+    lab.drag("rho", list(np.linspace(0.3, 0.8, 20)))
+    expect_rho(lab, lab.value("rho"))
     expect(progress).not_to_have_attribute("style", progress.get_attribute("style"))
     assert share() > share_before
     assert steps() > steps_before
-    trainer.box.screenshot(path=SCREENSHOTS / "spectral_radius_training.png")
+    lab.box.screenshot(path=SCREENSHOTS / "spectral_radius_training.png")
     stop.click()
     start = time.perf_counter()
-    assert chapter.run_code("print(6 * 7)").strip() == "42"
+    assert labs.run_code("print(6 * 7)").strip() == "42"
     assert time.perf_counter() - start < 1
     expect(stop).to_be_disabled()
     expect(train).to_be_enabled()
@@ -202,20 +172,6 @@ def test_save_writes_beside_the_notebook(lab, lab_server):
     ).to_be_visible()
     saved = sorted(f.suffix for f in lab_server.folder.glob("spectral_radius*"))
     assert saved == [".csv", ".png"]
-
-
-def test_every_other_lab_of_the_chapter_moves_without_an_error(chapter):
-    handles = chapter.page.locator(".jp-OutputArea-output .widget-vbox .noUi-handle")
-    assert handles.count() > 1
-    for i in range(handles.count()):
-        handle = handles.nth(i)
-        handle.scroll_into_view_if_needed()
-        handle.focus()
-        for key in ("End", "Home"):
-            handle.press(key)
-    chapter.page.wait_for_timeout(500)
-    assert chapter.run_code("print(1)").strip() == "1"  # all moves are done
-    assert chapter.errors() == []
 
 
 def test_a_missing_browser_is_one_clear_sentence(monkeypatch):

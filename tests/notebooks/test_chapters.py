@@ -1,5 +1,6 @@
 """Every chapter as readers run it: fresh, twice in a row, and with every exercise solved."""
 
+import ast
 import copy
 import re
 
@@ -81,5 +82,24 @@ def test_cells_are_short_and_the_frame_is_complete(source):
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_every_link_to_a_chapter_leads_to_one(source):
-    for target in re.findall(r"\]\(([^)]+\.ipynb)\)", source.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\((?!https:)([^)]+\.ipynb)\)", source.read_text(encoding="utf-8")):
         assert (notebooks.NOTEBOOKS / target).is_file()
+
+
+def test_every_network_that_a_chapter_trains_uses_the_gpu_where_there_is_one():
+    devices = {
+        source.stem[:2]: {
+            ast.unparse(keyword.value)
+            for call in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "tk.fit"
+            for keyword in call.keywords
+            if keyword.arg == "device"
+        }
+        for source in SOURCES
+        if re.search(r"(?m)^(history = )?tk\.fit\(", source.read_text(encoding="utf-8"))
+    }
+    assert devices == {
+        "04": {"tk.choose_device()"},
+        "05": {"tk.choose_device()"},
+        "06": {"device"},  # tk.choose_device(), a line before
+    }

@@ -109,4 +109,4 @@ def test_a_rebuild_is_the_same_every_time_and_keeps_the_entries_of_results(tmp_p
     old = json.loads((build_data.DATA / "manifest.json").read_text(encoding="utf-8"))
     new = json.loads(first["manifest.json"])
     assert {n: f for n, f in old.items() if "/" in n} == {n: f for n, f in new.items() if "/" in n}
-    assert set(first) == {"manifest.json", *names}
+    assert set(first) == {"manifest.json", "manifest.sha256", *names}
