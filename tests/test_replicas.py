@@ -1069,7 +1069,11 @@ def no_graph(count=2):
             r"models must be a list of one or more SequenceModels, but \[\] was given",
         ),
         ({"models": [nn.GRU(1, 2)]}, "models must be a list of one or more SequenceModels, but"),
-        ({"models": no_graph}, "initial_state must be one whose graph ends with the pass: detach"),
+        pytest.param(
+            {"models": no_graph},
+            "initial_state must be one whose graph ends with the pass: detach",
+            id="a graph beyond the pass",
+        ),
         ({"lr": [0.1] * 3}, "lr must be one value, or one for each of 2 models, but '3 values'"),
         ({"lr": -1}, "lr must be a number of at least 0, but -1 was given"),
         ({"lr": [0.1, math.nan]}, "lr must be a number of at least 0, but nan was given"),
