@@ -78,7 +78,7 @@ test-oldest:  ## Run the tests that need no browser on the oldest libraries, tor
 # chapters' numbers, which were measured on newer ones, and what compares with JAX, which needs them.
 run-oldest: $(STAMP)
 	@sed '/^-r /d; /^pandas-stubs/d' requirements-dev.txt > "$(ENV)/dev.txt"
-	@$(PIP) install --requirement "$(ENV)/dev.txt"
+	@$(PIP) install --constraint $(REQUIREMENTS) --requirement "$(ENV)/dev.txt"
 	@$(RUN) pytest --ignore=tests/browser --ignore=tests/tools --ignore=tests/test_style.py \
 	--ignore-glob='tests/notebooks/*claims*' --ignore=tests/test_framework_rules.py \
 	--deselect tests/test_frameworks.py::test_a_backend_that_a_reader_chose_draws \

@@ -168,10 +168,10 @@ class Comparison:
             x, target = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
         self._whole = False  # an interrupt here leaves groups at different steps
         done = [group.step(x, target, self.task) for group in self._groups]
-        self._whole = True
         for records, record in zip(self._records, done, strict=True):
             records.append(record)
         self.steps += 1
+        self._whole = True
 
     def measure(self, held_out: bool = True) -> None:
         """Add a row a metric to the table, unless nothing was trained since the last.
@@ -193,9 +193,10 @@ class Comparison:
             for found in values.values():
                 found[diverged] = np.nan
             measured.append(values | {"diverged": diverged.astype(float)})
-        for metric in measured[0]:
-            parts = [metrics[metric] for metrics in measured]
-            self._rows.append((self.steps, metric, np.concatenate(parts)))
+        self._rows += [  # all at once: an interrupt must not leave a step without some metrics
+            (self.steps, metric, np.concatenate([metrics[metric] for metrics in measured]))
+            for metric in measured[0]
+        ]
         for records in self._records:  # not before: an interrupt may come while it is measured
             records.clear()
         self.measured_in = max(self.measured_in, time.perf_counter() - start)

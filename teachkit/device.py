@@ -75,7 +75,8 @@ def as_double(values: torch.Tensor) -> torch.Tensor:
 
 
 _known = threading.local()  # .seen: whether this thread has been in a block before
-_process = {"open": 0, "count": 1}  # blocks open in any thread; the count before the first of them
+_open: set[object] = set()  # blocks open in any thread
+_process = {"count": 1}  # threads before the first of them
 _process_lock = threading.Lock()
 
 
@@ -84,28 +85,28 @@ def threads(count: int) -> Iterator[None]:
     """Run a block with `count` PyTorch threads and restore the old count afterwards.
 
     A thread that starts while another is inside such a block inherits that block's count; it
-    restores the count from outside all blocks instead.
+    restores the count from outside all blocks instead. Raises `ValueError` for a count below 1.
     """
     count = check_count("count", count)
-    before = 0
+    block, before = object(), 0
     # An interrupt can come between any two of these lines, and must not leave the count behind.
     try:
         with _process_lock:
             found = torch.get_num_threads()
-            if _process["open"] == 0:
+            if not _open:
                 _process["count"] = found
             elif not hasattr(_known, "seen"):
                 found = _process["count"]
             _known.seen = True
-            _process["open"] += 1
             before = found
+            _open.add(block)
             torch.set_num_threads(count)
         yield
     finally:
         if before:
             with _process_lock:
-                _process["open"] -= 1
                 torch.set_num_threads(before)
+                _open.discard(block)
 
 
 def fastest_thread_count(step: Callable[[], object], repeats: int = 3) -> int:

@@ -6,6 +6,7 @@ A second is measured as the processor time of this process, on which other progr
 import _thread
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tqdm import tqdm
 import teachkit as tk
 from teachkit import comparison, device, training
 from teachkit.groups import Group
+from teachkit.labs import base
 from teachkit.models import SequenceModel
 from teachkit.replicas import Replicas
 from teachkit.tasks import Forecast, RecallFirst, batches
@@ -28,15 +30,27 @@ SMALL = {"seeds": 3, "batch_size": 4, "test_size": 20, "hidden_size": 4, "steps"
 class Button:
     """The stop button, pressed by another thread as soon as a training is under way."""
 
+    waiting: ClassVar[list["Button"]] = []
+
     def __init__(self, delay=0.0):
         self.begun, self.delay, self.at = threading.Event(), delay, float("nan")
+        self.cancelled = False
+        self.waiting.append(self)
         threading.Thread(target=self._press, daemon=True).start()
 
     def _press(self):
         self.begun.wait(300)  # or press anyway: nothing else would end the training
         time.sleep(self.delay)
+        if self.cancelled:
+            return
+        self.waiting.remove(self)
         self.at = time.process_time()
         _thread.interrupt_main()
+
+    def cancel(self):
+        """Never press."""
+        self.cancelled = True
+        self.begun.set()
 
     @property
     def seconds(self):
@@ -75,9 +89,11 @@ def _nothing_is_left():
     torch.set_num_threads(3)
     running = set(threading.enumerate())
     yield
+    while Button.waiting:  # a test that failed before its training began
+        Button.waiting.pop().cancel()
     assert torch.get_num_threads() == 3
     torch.set_num_threads(before)
-    assert device._process["open"] == 0
+    assert not device._open
     assert not list(getattr(tqdm, "_instances", []))
     left = {t for t in set(threading.enumerate()) - running if not t.name.startswith("replicas")}
     # tqdm has one that watches its bars, for as long as Python runs
@@ -254,9 +270,10 @@ def test_a_lab_is_usable_soon_after_its_button(name, settings, button):
     deadline = time.time() + 120
     while not lab.training_view.value and time.time() < deadline:
         time.sleep(0.01)
-    begun = time.process_time()
+    begun = time.thread_time()
     getattr(lab, button)()
-    assert time.process_time() - begun < SOON
+    # What it works itself, and the longest that it waits for the thread that trains.
+    assert time.thread_time() - begun + base._STOP_SECONDS < SOON
     assert lab.worker is not None
     lab.worker.join(60)  # a busy machine may take long to end its step
     assert not lab.worker.is_alive()
@@ -268,6 +285,7 @@ def test_a_lab_is_usable_soon_after_its_button(name, settings, button):
     else:
         assert lab.training_view.value == ""
         assert lab.progress.value == 0
+        assert "left" not in lab.estimate.value
     lab.controls["seed"].value = 7
     check_shown(lab)
 

@@ -101,7 +101,7 @@ def test_the_picture_is_that_of_pyplot_and_smaller(outputs):
     expected, found = rgb(decoded(plain["data"]["image/png"])), rgb(decoded(inside))
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 16
-    assert len(inside) < 0.6 * len(plain["data"]["image/png"])
+    assert len(inside) < 0.4 * len(plain["data"]["image/png"])
 
 
 @pytest.fixture

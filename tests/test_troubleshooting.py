@@ -62,7 +62,7 @@ def test_what_a_missing_device_is_answered():
 
 
 def test_what_a_damaged_file_is_answered(tmp_path, monkeypatch):
-    for name in ("manifest.json", "names.csv"):
+    for name in (datasets.MANIFEST, datasets.CHECKSUM, "names.csv"):
         shutil.copy(datasets.data_folder() / name, tmp_path)
     (tmp_path / "names.csv").write_text("list,name\n", encoding="utf-8")
     monkeypatch.setattr(datasets, "data_folder", lambda: tmp_path)

@@ -1,6 +1,7 @@
 """The workflow on GitHub: valid, and the tests of home wherever the project claims to run."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -81,7 +82,9 @@ def test_the_search_for_a_browser_takes_the_first_and_fails_without_one(steps, t
     (script,) = [step["run"] for step in steps if "GITHUB_ENV" in step.get("run", "")]
     place = tmp_path / "a chrome.exe"
     script = script.replace("C:/Program Files/Google/Chrome/Application/chrome.exe", str(place))
-    script = script.replace("/usr/bin/google-chrome", "/nowhere/chrome")
+    first = tmp_path / "chrome"
+    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+    script = script.replace("/usr/bin/google-chrome", str(first)).replace(mac, "/nowhere/chrome")
     env = {"GITHUB_ENV": str(tmp_path / "env"), "PATH": "/usr/bin:/bin"}
 
     def run():
@@ -91,7 +94,9 @@ def test_the_search_for_a_browser_takes_the_first_and_fails_without_one(steps, t
     place.write_text("", encoding="utf-8")
     place.chmod(0o755)
     assert run() == 0
-    assert (tmp_path / "env").read_text(encoding="utf-8") == f"CHROMIUM={place}\n"
+    shutil.copy(place, first)
+    assert run() == 0
+    assert (tmp_path / "env").read_text(encoding="utf-8") == f"CHROMIUM={place}\nCHROMIUM={first}\n"
 
 
 def test_the_oldest_libraries_have_a_run_of_their_own_on_the_oldest_python(workflow):

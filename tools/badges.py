@@ -118,9 +118,12 @@ def stamp(repo: str | None, root: Path) -> None:
     if problems := check(root / "notebooks"):
         raise ValueError("; ".join(problems))
     readme = root / "README.md"
-    _write(readme, stamped_readme(readme.read_text(encoding="utf-8"), repo))
+    texts = {readme: stamped_readme(readme.read_text(encoding="utf-8"), repo)}
     for path in sorted((root / "notebooks" / "source").glob("*.py")):
-        source = stamped_source(path.read_text(encoding="utf-8"), path.stem, repo)
+        texts[path] = stamped_source(path.read_text(encoding="utf-8"), path.stem, repo)
+    # Nothing is written before every text is known to have its place for a stamp.
+    _write(readme, texts.pop(readme))
+    for path, source in texts.items():
         _write(path, source)
         target = root / "notebooks" / f"{path.stem}.ipynb"
         nbformat.write(rebuilt(source, nbformat.read(target, as_version=4)), target)

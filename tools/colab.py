@@ -3,6 +3,7 @@
     python -m tools.colab                     # the files alone
     python -m tools.colab --repo owner/name   # first stamp badges: see tools.badges
     python -m tools.colab --repo none         # first take them off again
+    python -m tools.colab --student           # without the solutions, into dist/colab-student
 
 The first code cell of such a file carries teachkit and the data that its chapter opens.
 """
@@ -31,6 +32,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from teachkit.datasets import manifest_files
 from tools import badges
 from tools.colab_cell import set_up
+from tools.student import StudentError, student_copy
 
 ROOT = Path(__file__).resolve().parent.parent
 LINE = 500  # characters of payload in a line; an editor stumbles over one that is much longer
@@ -184,13 +186,19 @@ def _relinked(text: str, repo: str | None) -> str:
     return re.sub(r"\]\(\.\./", f"](https://github.com/{repo}/blob/{badges.BRANCH}/", text)
 
 
-def build(root: Path = ROOT, target: Path = ROOT / "dist" / "colab") -> list[Path]:
-    """Write the file of every saved chapter, and return their paths."""
-    repo = badges.stamped(root)
+def build(target: Path = ROOT / "dist" / "colab", *, student: bool = False) -> list[Path]:
+    """Write the file of every saved chapter, and return their paths.
+
+    student: without the solutions. Raises `StudentError` where they cannot be taken out.
+    """
+    repo = badges.stamped(ROOT)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        notebook = standalone(nbformat.read(path, as_version=4), path.stem[:2], repo)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        chapter = nbformat.read(path, as_version=4)
+        if student:
+            chapter = student_copy(chapter)
+        notebook = standalone(chapter, path.stem[:2], repo)
         nbformat.validate(notebook)
         paths.append(target / path.name)
         nbformat.write(notebook, paths[-1])
@@ -208,14 +216,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="OWNER/NAME",
         help="stamp 'Open in Colab' badges with this address on GitHub; none removes them",
     )
+    parser.add_argument(
+        "--student",
+        action="store_true",
+        help="leave the solutions out, and write to dist/colab-student",
+    )
     options = parser.parse_args(arguments)
+    target = ROOT / "dist" / ("colab-student" if options.student else "colab")
     try:
         if options.repo is not None:
             badges.stamp(None if options.repo == "none" else options.repo, ROOT)
-    except ValueError as error:
+        paths = build(target=target, student=options.student)
+    except (ValueError, StudentError) as error:
         print(error, file=sys.stderr)
         return 1
-    for path in build():
+    for path in paths:
         print(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1e6:.2f} MB")
     return 0
 

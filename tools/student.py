@@ -19,6 +19,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from tools import badges  # its badge opens the chapter with its solutions
 from tools.notebooks import NOTEBOOKS
 
 COPIES = Path("dist", "student")
@@ -43,7 +44,7 @@ def student_copy(chapter: NotebookNode) -> NotebookNode:
     copied = copy.deepcopy(chapter)
     for cell in copied.cells:
         if cell.cell_type == "markdown":
-            cell.source = BLOCK.sub("", cell.source).rstrip()
+            cell.source = badges.without_badge(BLOCK.sub("", cell.source)).rstrip()
     copied.cells = [cell for cell in copied.cells if cell.cell_type == "code" or cell.source]
     if leaks := [leak for code in solutions for leak in _places(code, copied)]:
         raise StudentError("; ".join(leaks))

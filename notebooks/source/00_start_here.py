@@ -45,7 +45,7 @@ tk.labs.spectral_radius(rho=1.0, activation="linear", seq_len=50, show=["rho"])
 # **Explain.** Below 1 the gradient vanishes, above 1 it explodes, and the step from the one to the other is small: $0.9^{50}$ is 0.005
 # and $1.1^{50}$ is 117. That is the dashed line; the true gradient lies a few times lower, because only part of it points along the direction that is stretched most.
 # The dotted line is a bound that no gradient can pass (chapter 04). The sentence under the picture says in words what your setting means; the line below it recreates the
-# lab. *Reset* goes back, *Save* writes the picture and its numbers. Other labs also have *Train now*, which trains the very network that you set.
+# lab. (In the legend the slope of the activation, $\gamma$, is 1 here, and $\sigma_{max}$ gives the bound.) The arrow keys move a slider by one small step. *Reset* goes back, *Save* writes the picture and its numbers. Other labs also have *Train now*, which trains the very network that you set.
 #
 # ## Exercise: halve it
 #
@@ -90,7 +90,10 @@ tk.check.half_after_50(rho)
 # ## What you saw
 #
 # - This machine runs the book; the table above says how fast.
-# - One slider shows the core of the matter: 10 % below or above 1, `rho` decides between a gradient that vanishes and one that explodes.
+# - One slider shows the core of the matter: in a linear network 10 % below or above 1 decides between a gradient that vanishes and one that explodes; chapter 04 says what is left of that in yours.
 # - Chapters alternate between predicting, moving, explaining, training and checking.
+#
+# Every symbol and term stands in the [glossary](../docs/glossary.md), and what to do when something does not work on the page
+# [troubleshooting](../docs/troubleshooting.md): in the folder `docs` of the project.
 #
 # Next: [01 Framework defaults](01_framework_defaults.ipynb)

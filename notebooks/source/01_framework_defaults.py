@@ -204,7 +204,7 @@ tk.show(
 # **Is a forget bias of 1 enough?** That depends. PyTorch's *other* biases are random, too: with them 0 to 6 of 16 learn. Set them to 0, with the same matrices and nearly the same gradient, and 9 to 16 do. Keras, TensorFlow 1 and Haiku all have a forget bias of 1 and no
 # other bias: 2 to 13, 13 to 16, and 16. The larger their recurrent matrices, the more learn (here their standard deviations are 0.09, 0.11 and 0.15). And each of these learns worse at the highest rate, except where all learn anyway.
 #
-# **Verdict on "add 1 to the forget gate of every LSTM"** (Jozefowicz, Zaremba and Sutskever, 2015, who speak of 1 or 2): never worse than 0, but not safe for 50 steps. 2 was. For 25 steps 1 does (chapter 02).
+# **Verdict on "add 1 to the forget gate of every LSTM"** (Jozefowicz, Zaremba and Sutskever, 2015, who speak of 1 or 2): never worse than 0, but not safe for 50 steps. 2 was. For 25 steps 1 does, with the other biases at 0 (chapter 02).
 #
 # **Train now.** The same in one call, for two presets and four seeds, in some seconds. Change the presets, the length or the learning rate and run the cell again: `{"initializer": "keras"}`, for instance, at rates of 0.003 and 0.001. (`low` and `high` are the ends
 # of a 95 % interval of the share; with four seeds it is wide.)

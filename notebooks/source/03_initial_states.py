@@ -32,7 +32,7 @@ tk.plots.use_style()
 # %% [markdown]
 # ## 1. The state before the first step
 #
-# A recurrent network computes its state from the last state and the input. Before the first step there is no last state. [People ask](https://stackoverflow.com/questions/49223976/) what the frameworks put there. All of them put zeros: PyTorch and Keras where no state is given,
+# A recurrent network computes its state from the last state and the input. Before the first step there is no last state. [People ask](https://stackoverflow.com/questions/49223976/) what the frameworks put there. Zeros, wherever there is a default: PyTorch and Keras where no state is given,
 # TensorFlow 1 with `zero_state`, ONNX where `initial_h` is missing. To leave the state out and to pass zeros is the same, bit for bit:
 
 # %%
@@ -149,9 +149,9 @@ for ax, (task, own) in zip(axes, runs.groupby("task", sort=False), strict=True):
 figure.suptitle("loss at the end, against zeros, at the best rate of zeros", fontsize=11)
 figure.tight_layout()
 tk.show(
-    "Loss at the end against zeros, six starts on four tasks, with 95 % intervals. None of the 24 "
-    "is better than zeros; nine are worse, most of these on characters, and noise of 1 is the "
-    "worst of all."
+    "Loss at the end against zeros, six starts on four tasks, with 95 % intervals. No interval of "
+    "the 24 lies below zero; nine lie above it, most of these on characters, and noise of 1 is "
+    "the worst of all."
 )
 
 # %% [markdown]
@@ -353,8 +353,9 @@ figure.legend(*labels, ncols=5, loc="upper center")
 figure.tight_layout(rect=(0, 0, 1, 0.93))
 tk.show(
     "Loss added by a wrong start: small or large noise, or a state left over. On names, sunspots "
-    "and characters networks trained with noise of 1 suffer least, those trained from zero or "
-    "from a learned start most."
+    "and characters networks trained with noise of 1 suffer least from noise, those trained from "
+    "zero or from a learned start most; a state left over costs more than any noise here, and "
+    "there the order is less clear."
 )
 
 # %% [markdown]

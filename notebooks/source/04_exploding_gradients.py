@@ -325,8 +325,8 @@ ax.set(
 )
 tk.show(
     "Largest Lyapunov exponent by spectral radius. Without input it is near 0 from 1 to 1.4 and "
-    "positive from 1.6 on; with N(0, 1) input it is below 0 up to a radius of 2. Beyond 1 a "
-    "linear network's ln rho is far above all of them."
+    "positive from 1.6 on; with N(0, 1) input it is below 0 until a radius of 2, and the "
+    "symbols of the task lie between the two. Beyond 1 a linear network's ln rho is far above all of them."
 )
 
 # %% [markdown]

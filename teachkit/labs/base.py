@@ -1,12 +1,11 @@
 """The machinery that every lab shares: bind controls to a pure function and draw its result live.
 
 A lab is a `Spec`: controls, `compute(settings) -> result`, a `Picture` that draws a result, and one
-`sentence(result)`. This module adds the widgets, training in the background, Reset, Save, the
-settings line and the poster that a saved notebook shows. Only core ipywidgets that exist in 7.7
-(Colab) and 8 (JupyterLab) are used.
+`sentence(result)`. This module adds the widgets (core ones, of ipywidgets 7.7 and 8), training in
+the background, Reset, Save, the settings line and the poster that a saved notebook shows.
 
-A control draws before its message is answered, and ipywidgets sends the next move only then: moves
-made meanwhile are folded into one, the last one wins, and nothing queues up.
+A control draws before its message is answered, and ipywidgets sends the next move only then:
+moves made meanwhile are folded into one, the last one wins, and nothing queues up.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .canvas import Canvas, error_html, image_html, sentence_html, sentences_mar
 from .spec import Settings, Spec, Training
 
 _FRAME_SECONDS = 0.15  # between two pictures of a training in the background
-_STOP_SECONDS = 0.8  # that Stop waits for the last picture; a longer step ends by itself
+_STOP_SECONDS = 0.4  # that Stop waits for the last picture; a longer step ends by itself
 
 
 class Lab:
@@ -142,6 +141,8 @@ class Lab:
             below = [self.training_view]
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
         shown = [self.controls[name] for name in self._show]
+        if len(shown) == 1:  # on a longer track, a hand finds 0.90 and 1.10
+            shown[0].layout.width, shown[0].layout.max_width = "600px", "100%"
         return widgets.VBox(
             [
                 widgets.Box(shown, layout=row),
@@ -211,13 +212,15 @@ class Lab:
 
     def reset(self, _: Any = None) -> None:
         """Return to the settings and the seed that the lab started with."""
+        _ = self.widget
         self.stop()
         self._stop = threading.Event()  # what was stopped has nothing more to show
         self.settings = dict(self.start)
         self._outside, self._entered = self._opened, self.start
         self.message.value = ""
         if self.training is not None:
-            self.training_view.value, self.progress.value = "", 0.0
+            self.training_view.value = self.estimate.value = ""
+            self.progress.value = 0.0
         self._set_controls(self.settings)
         self._redraw()
 
@@ -258,6 +261,7 @@ class Lab:
         self.training_error = None
         work = (self.training, Canvas(self.training.picture()), dict(self.settings), self._stop)
         self.train_button.disabled, self.stop_button.disabled = True, False
+        self.estimate.value, self.progress.value = "starting ...", 0.0
         self.worker = threading.Thread(target=self._train, args=work, daemon=True)
         self.worker.start()
 
@@ -276,12 +280,13 @@ class Lab:
         def show(ended: str = "") -> None:
             text = training.sentence(result)
             seconds = time.perf_counter() - start
-            left = seconds * (1 - done) / done if done else 0.0
+            # Before a twentieth is done, most of the time went into starting.
+            left = f"about {_duration(seconds * (1 - done) / done)} left" if done > 0.05 else ""
             shown = image_html(canvas.png(result), text) + sentence_html(text)
             if stop is not self._stop:
                 return  # Reset has cleared what was here
             self.progress.value = done
-            self.estimate.value = ended or f"about {_duration(left)} left"
+            self.estimate.value = ended or left or "starting ..."
             self.training_view.value = shown
 
         try:
@@ -293,12 +298,14 @@ class Lab:
                     show()
                     last = time.perf_counter()
                     time.sleep(0.002)  # let a waiting slider in
+            self.estimate.value = ""
             if result is not None:
                 took = _duration(time.perf_counter() - start)
                 show(f"stopped after {took}" if stop.is_set() else f"done in {took}")
         except Exception as error:
-            self.training_error, self.estimate.value = error, ""
-            self.training_view.value += error_html(error)
+            if stop is self._stop:  # and Reset has not cleared it
+                self.training_error, self.estimate.value = error, ""
+                self.training_view.value += error_html(error)
         finally:
             self.train_button.disabled, self.stop_button.disabled = False, True
 

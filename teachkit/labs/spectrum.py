@@ -69,7 +69,7 @@ def sentence(result: Spectrum) -> str:
         text += f"; the eigenvalues alone predict it to be {in_words(result.prediction[-1])}; "
         most = result.bound[-1]
         if 0 < most < math.inf:
-            text += f"{in_words(most)} is the most that is possible"
+            text += f"the bound allows it to be {in_words(most)}"
         else:
             text += "so is the bound" if most == 0 else "the bound is beyond float range"
     return text + "."

@@ -1,10 +1,12 @@
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser import looks
 from tests.browser.jupyter import ROOT, Notebook, chromium, jupyterlab
 
 SIZE = {"width": 1280, "height": 1000}
+expect.set_options(timeout=30_000)  # other tests run beside these, on as many cores
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +48,7 @@ def open_notebook(lab_server, browser):
 
 @pytest.fixture(scope="session")
 def labs(lab_server, open_notebook):
-    """One notebook with every lab, all of it laid out: it runs once for all tests of labs."""
+    """One notebook with every lab, all laid out: it runs once in each process that tests labs."""
     looks.SCREENSHOTS.mkdir(exist_ok=True)
     nbformat.write(looks.notebook_of_labs(), lab_server.folder / "labs.ipynb")
     opened = open_notebook("labs.ipynb")

@@ -47,13 +47,11 @@ def server(tmp_path_factory):
 def notebook(server, browser):
     """One notebook with a cell for each lab, all run."""
     SCREENSHOTS.mkdir(exist_ok=True)
-    expect.set_options(timeout=SECONDS * 1000)
     page = browser.new_page(viewport=SIZE)
     opened = ClassicNotebook(page, server.page("labs.ipynb"))
     opened.run_all()
     yield opened
     page.close()
-    expect.set_options(timeout=5000)  # Playwright's own
 
 
 @pytest.fixture

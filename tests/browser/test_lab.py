@@ -65,7 +65,7 @@ def test_a_slow_setting_does_not_queue_up(lab):
     lab.drag("rho", list(np.linspace(0.1, 0.9, 40)), pause=0.01)
     end = time.perf_counter()
     expect_rho(lab, lab.value("rho"))
-    assert time.perf_counter() - end < 2
+    assert time.perf_counter() - end < 10  # a queue of 40 moves at 1,000 steps would take longer
 
 
 def test_arrow_keys_move_rho(lab):
@@ -156,7 +156,7 @@ def test_train_now_beside_a_moving_slider_and_stop(lab, labs):
     stop.click()
     start = time.perf_counter()
     assert labs.run_code("print(6 * 7)").strip() == "42"
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 5
     expect(stop).to_be_disabled()
     expect(train).to_be_enabled()
     reached = steps()

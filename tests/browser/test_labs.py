@@ -94,7 +94,7 @@ def test_tab_goes_through_every_control_and_button_in_order(lab, name):
 
 
 def test_keys_move_every_slider_and_press_the_buttons(lab, name, labs):
-    start = lab.sentence.inner_text()
+    start = lab.sentence.text_content() or ""
     for handle in lab.box.locator(".noUi-handle").all():
         handle.focus()
         before = handle.get_attribute("aria-valuetext")
@@ -121,7 +121,7 @@ def test_every_slider_and_every_option_moves_without_an_error(lab, labs):
     all_moves_are_done(labs)
     for choice in lab.box.locator("select").all():
         for option in choice.locator("option").all_inner_texts():
-            before = lab.sentence.inner_text()
+            before = lab.sentence.text_content() or ""
             if choice.locator("option:checked").inner_text() != option:
                 choice.select_option(label=option)
                 expect(lab.sentence).not_to_have_text(before, timeout=20_000)
@@ -145,7 +145,7 @@ def test_picture_and_sentence_change_together(lab, name, labs):
 @pytest.mark.parametrize("own", OWN)
 def test_the_lab_of_an_own_model_moves_without_an_error(labs, own):
     lab = lab_called(labs, own)
-    before = lab.sentence.inner_text()
+    before = lab.sentence.text_content() or ""
     if own == "own spectral_radius":
         lab.slider("scale").press("End")
     else:

@@ -195,17 +195,13 @@ class Fuzz:
         name, rng = self.tried.name, self.rng
         if lab is None:
             return self.one(f"tk.labs.{name}()", lambda: open_lab(name))
-        state = rng.getstate()
         done: list[str] = []
         before = lab.settings_line
-        # The same draws, to tell what was done also where it did not come to an end.
-        twin = random.Random()
-        twin.setstate(state)
-        open_, self.rng = lab, twin
+        opened = lab
 
         def step() -> Lab:
-            done.append(move(open_, twin))
-            return open_
+            done.append(move(opened, rng))
+            return opened
 
         found = self.one(f"{before}, then a move", step, **own)
         if self.tried.failures and found is None and done:

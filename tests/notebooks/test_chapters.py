@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tools import notebooks
+from tools import badges, notebooks
 
 SOURCES = sorted((notebooks.NOTEBOOKS / "source").glob("*.py"))
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
@@ -69,7 +69,11 @@ def test_every_solution_is_right(source, tmp_path):
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_cells_are_short_and_the_frame_is_complete(source):
     notebook = chapter(source)
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    code = [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not badges.is_setup(cell.source)
+    ]
     lines = [sum(bool(line.strip()) for line in text.splitlines()) for text in code]
     assert max(lines) <= 25
     assert sorted(lines)[len(lines) // 2] <= 10

@@ -7,7 +7,7 @@ import symtable
 
 import pytest
 
-from tools import notebooks
+from tools import badges, notebooks
 
 SOURCES = sorted((notebooks.NOTEBOOKS / "source").glob("*.py"))
 
@@ -61,7 +61,7 @@ def cells(source):
     return [
         (c.source, "exercise" in c.metadata.get("tags", []), *needs_and_binds(c.source))
         for c in notebook.cells
-        if c.cell_type == "code"
+        if c.cell_type == "code" and not badges.is_setup(c.source)
     ]
 
 

@@ -143,6 +143,16 @@ def test_a_file_is_the_saved_chapter_behind_a_note_and_a_hidden_cell(chapter, bu
 LINKS = "[Next](05_gradient_clipping.ipynb#a) [words](../docs/glossary.md) ![a picture](../a.png)"
 
 
+def test_files_for_a_class_have_no_solutions(tmp_path):
+    paths = colab.build(target=tmp_path, student=True)
+    assert [path.stem for path in paths] == CHAPTERS
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        assert notebook.cells[1].id == "set-up"
+        assert "<summary>Solution</summary>" not in str(notebook.cells)
+        assert any("exercise" in cell.metadata.get("tags", []) for cell in notebook.cells)
+
+
 @pytest.fixture
 def linked(monkeypatch):
     """Some links in the files of `make colab`, without the payload."""
