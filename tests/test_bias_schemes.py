@@ -131,7 +131,7 @@ def test_chrono_in_a_gru_writes_the_update_gate_alone():
             assert (values == 7).all() or (gate == "update" and name.startswith("bias"))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 10**6), st.integers(0, 99))
 def test_chrono_never_leaves_its_range(max_steps, seed):
     gru = nn.GRUCell(1, 30, dtype=DOUBLE)

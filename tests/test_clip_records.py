@@ -25,7 +25,7 @@ def vector(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(pairs)
 def test_a_change_in_closed_form(values):
     old, new = ([float(pair[n]) for pair in values] for n in (0, 1))

@@ -75,7 +75,7 @@ def test_a_fixed_limit():
     assert FixedLimit(0.3)(torch.tensor([1.0, math.nan])).tolist() == pytest.approx([0.3, 0.3])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(series, st.floats(0.1, 100))
 def test_autoclip_is_numpys_percentile_of_all_norms_so_far(values, percentile):
     expected = [np.percentile(values[: n + 1], percentile) for n in range(len(values))]
@@ -145,7 +145,7 @@ def test_zclip_is_its_description_in_plain_python(threshold, alpha, warmup, max_
     assert max_norm or not cut[:warmup].any()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.floats(1.01, 100), st.floats(1.01, 100))
 def test_a_larger_spike_may_keep_less_and_never_more_than_it_had(seed, one, factor):
     usual = np.abs(spiky(seed, 30)).tolist()

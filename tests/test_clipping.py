@@ -193,7 +193,7 @@ def test_no_gradient_at_all(method):
         assert record.groups == {}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(entries)
 def test_gradient_norm_is_the_definition(grads):
     expected = math.sqrt(sum(g * g for row in grads for g in row))
@@ -390,7 +390,7 @@ def test_a_gradient_of_nan_is_not_remembered(method):
 # --- laws -----------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(entries, limits)
 def test_norm_keeps_the_direction_and_bounds_the_length(grads, limit):
     made = parameters(grads)
@@ -404,7 +404,7 @@ def test_norm_keeps_the_direction_and_bounds_the_length(grads, limit):
         assert record.cosine == pytest.approx(1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(entries, limits)
 def test_value_clamps_each_entry(grads, limit):
     made = parameters(grads)
@@ -421,7 +421,7 @@ cases = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(cases)
 def test_what_every_method_keeps(case):
     method, seed, scale, limit = case
@@ -451,7 +451,7 @@ def test_what_every_method_keeps(case):
         assert all(torch.equal(after[n], before[n]) for n in after if n.startswith("head"))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(cases)
 def test_clipping_twice_changes_no_more(case):
     method, seed, scale, limit = case
@@ -464,7 +464,7 @@ def test_clipping_twice_changes_no_more(case):
         assert_close(g, once[name], rtol=2e-6 / limit + 1e-9, atol=0)  # PyTorch adds 1e-6 to a norm
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(entries, limits, st.sampled_from([*EACH_ALONE, "autoclip"]), st.randoms())
 def test_the_order_of_parameters_does_not_matter(grads, limit, method, random):
     limit = min(limit, 100.0)
@@ -479,7 +479,7 @@ def test_the_order_of_parameters_does_not_matter(grads, limit, method, random):
         assert_close(one, other, rtol=1e-12, atol=0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from([m for m in FIXED if m != "agc"]), st.floats(1e-6, 0.9))
 def test_what_stays_below_the_limit_passes_as_it_is(method, factor):
     model = fill(Net())
@@ -666,7 +666,7 @@ def stack_of(rows):
     return [StackedParameter("other", torch.zeros_like(g), g) for g in (whole[:, :1], whole[:, 1:])]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=5),
     limits,

@@ -193,7 +193,7 @@ def test_pytorch_gives_the_outputs_of_keras(name, dtype, bidirectional, num_laye
     assert_equal_weights(to_keras(module), weights)  # there and back, to the bit
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(list(CASES)),
     st.integers(1, 6),

@@ -203,7 +203,7 @@ def test_memory_horizon_keeps_the_shape():
 # --- predictions and bounds ------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(0, 5), st.integers(0, 60))
 def test_the_linear_prediction_is_a_power(rho, steps):
     assert linear_prediction(rho, steps).tolist() == pytest.approx(
@@ -216,7 +216,7 @@ def test_the_linear_prediction_is_exact_for_a_normal_matrix():
     assert_close(gradient_through_time(rnn, silence(40)).growth, linear_prediction(1.3, 40))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from(sorted(ACTIVATIONS)),
     st.floats(0, 8),

@@ -304,7 +304,7 @@ def test_the_direction_of_the_gradient_changes():
     assert cosine < 0.9  # which no clipping of the norm could do
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rho=st.floats(0, 20), limit=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
 def test_no_step_adds_more_than_the_threshold(rho, limit, seed):
     rnn = make_elman(5, rho, seed=seed, dtype=DOUBLE)

@@ -365,7 +365,7 @@ REFUSED = re.escape(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_any_damaged_byte_is_noticed(data):
     made, values = forecaster(), OWN.values

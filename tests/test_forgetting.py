@@ -229,7 +229,7 @@ def test_a_linear_network_multiplies_the_difference_by_its_matrix(rho):
 
 
 @given(st.floats(0.05, 3.0), st.integers(0, 20))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_rotation_forgets_exactly_like_rho_to_the_t(rho, seed):
     rnn = elman(rho * haar_orthogonal(9, seed), nonlinearity="linear")
     curve = forgetting_curve(rnn, silence(40), seed=seed)
@@ -246,7 +246,7 @@ def test_in_the_long_run_small_differences_shrink_by_rho_a_step(rho):
 
 
 @given(st.integers(0, 50), st.floats(0.1, 0.99), st.floats(0.01, 3.0), st.floats(0.0, 3.0))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_contraction_forgets_at_least_as_fast_as_its_largest_singular_value(
     seed, sigma, std, drive
 ):
@@ -297,7 +297,6 @@ def test_what_begins_at_the_reference_has_no_difference_to_lose():
 
 
 @given(st.lists(st.lists(st.floats(1e-12, 1e12), min_size=3, max_size=3), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_the_mean_is_scipys_geometric_mean(rows):
     found = geometric_mean(torch.tensor(rows, dtype=DOUBLE))
     np.testing.assert_allclose(found, stats.gmean(rows, axis=1), rtol=1e-9)
@@ -424,7 +423,7 @@ def cloud(seed, size=40, H=7):
 
 
 @given(st.integers(0, 100))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_the_plane_of_one_cloud_is_its_two_principal_components(seed):
     """Oracle: NumPy's singular value decomposition."""
     points = cloud(seed)

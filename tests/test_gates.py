@@ -175,7 +175,7 @@ def blocks(array, layout, count):
     return np.split(array, count, axis=1 if layout == "onnx" else 0 if layout in ROWS else -1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(STACKED),
     st.sampled_from(["kernel", "bias", "two biases"]),

@@ -23,7 +23,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 FIVE = ("zero", "forward", "backward", "clip", "step")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.floats(0.05, 20))
 def test_the_solution_is_what_torch_does(seed, threshold):
     stream = torch.Generator().manual_seed(seed)

@@ -323,7 +323,7 @@ def test_noise_shrinks_where_and_when_the_gradient_shrinks():
 
 
 @given(factor=st.floats(1e-30, 1e30), seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_scaling_the_loss_changes_nothing(factor, seed):
     strategy = AdaptiveState(decay=0.8)
     gradients = random_gradients(4, seed=seed)
@@ -496,7 +496,7 @@ def concatenated(strategy, owners, sizes):
 @pytest.mark.parametrize("strategy", OPTIONS, ids=repr)
 @pytest.mark.parametrize("sizes", [{"h0": 5}, SIZES], ids=["gru", "lstm"])
 @given(count=st.integers(1, 4), batch_size=st.integers(1, 3), seed=st.integers(0, 100))
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_rows_never_meet(strategy, sizes, count, batch_size, seed):
     rows = [0, 1]
     owners = [make_owner(strategy, rows, sizes, seed + i) for i in range(count)]

@@ -101,7 +101,7 @@ def test_a_gradient_reaches_the_recurrent_matrix_alone():
     assert not vanishing_regularizer(rnn, x, h0).detach().requires_grad
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     w=st.just(0.0) | st.floats(1e-3, 3) | st.floats(-3, -1e-3),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
@@ -121,7 +121,7 @@ def test_one_unit_in_closed_form(w, activation, size):
     assert found == pytest.approx(math.fsum(terms), rel=1e-6, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rho=st.floats(0.1, 4), seed=st.integers(0, 1000))
 def test_an_orthogonal_linear_network_keeps_every_error(rho, seed):
     rnn = layer("linear")

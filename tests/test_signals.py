@@ -134,7 +134,7 @@ def test_whatever_initialize_takes_is_sent_through(scheme):
     assert_close(one.activations, found.activations[:2])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     factor=st.floats(0.05, 20.0),
     activation=st.sampled_from(["linear", "relu"]),
@@ -153,7 +153,7 @@ def test_where_nothing_saturates_a_gain_is_a_power(factor, activation, scheme, s
     assert_close(other.saturated, one.saturated)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(gain=st.floats(0.1, 3.0), seed=st.integers(0, 3), driven=st.booleans())
 def test_no_gradient_grows_faster_than_the_largest_singular_value(gain, seed, driven):
     for activation, slope in (("tanh", 1.0), ("sigmoid", 0.25), ("relu", 1.0)):

@@ -28,7 +28,7 @@ def radius(W):
     return float(np.abs(np.linalg.eigvals(np.asarray(W))).max())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes, seeds)
 def test_radius_and_sigma_max_are_those_of_numpy(size, seed):
     W = random_matrix(size, size, seed=seed)
@@ -57,7 +57,7 @@ def test_the_result_has_the_dtype_of_the_matrix(function):
     assert function([[1, 0], [0, -3]]).item() == 3
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes, seeds, st.floats(0, 100))
 def test_scaling_law(size, seed, factor):
     W = random_matrix(size, size, seed=seed)
@@ -65,7 +65,7 @@ def test_scaling_law(size, seed, factor):
     assert_close(spectra.spectral_radius(factor * W), expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes, seeds)
 def test_radius_survives_a_change_of_basis(size, seed):
     W, P = random_matrix(size, size, seed=seed), random_matrix(size, size, seed=seed + 1)
@@ -77,7 +77,7 @@ def test_radius_survives_a_change_of_basis(size, seed):
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes, seeds, st.floats(0, 10))
 def test_rescaling_gives_the_radius_and_keeps_the_eigenvectors(size, seed, rho):
     W = random_matrix(size, size, seed=seed)
@@ -121,7 +121,7 @@ def test_haar_matrices_are_orthogonal_and_unbiased():
     assert draws.mean(0).abs().max() < 4 * (1 / 3 / 500) ** 0.5
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes, seeds)
 def test_schur_parts_assemble_again_and_hold_the_eigenvalues(size, seed):
     W = random_matrix(size, size, seed=seed)
@@ -133,7 +133,7 @@ def test_schur_parts_assemble_again_and_hold_the_eigenvalues(size, seed):
     assert_close(parts.D @ parts.D.T, parts.D.T @ parts.D)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(sizes, seeds, levels)
 def test_non_normality_never_moves_an_eigenvalue(size, seed, non_normality):
     W = random_matrix(size, size, seed=seed)
@@ -163,7 +163,7 @@ spectrum = st.tuples(
 ).filter(lambda parts: any(parts))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(spectrum, seeds)
 def test_a_normal_matrix_has_the_eigenvalues_it_was_given(parts, seed):
     values = [*parts[0], *(complex(a, s * b) for a, b in parts[1] for s in (1, -1))]

@@ -139,7 +139,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(kind, every_step, given, bia
         Case(kind, R, T, B, width, H, bias=bias, given=given).check(every_step)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from(list(LAYERS)), size, size, size, size, size, st.booleans(), st.booleans(),
     st.booleans(), st.integers(0, 99),

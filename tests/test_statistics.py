@@ -160,7 +160,7 @@ def test_intervals_of_few_or_equal_values(interval):
     assert high >= 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=8))
 def test_intervals_are_found_for_any_values(values):
     values = np.array(values).round(6)
@@ -313,7 +313,6 @@ def walk(steps, values, threshold):
     return math.inf
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 10), min_size=1, max_size=6),
     st.floats(0, 10),

@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_finite_differences(w, b):
 
 
 @given(st.floats(-8, 8), st.floats(-6, 6), st.integers(1, 60), st.floats(0, 1), st.floats(-3, 3))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_error_is_that_of_the_paper_for_any_unit(w, b, steps, target, x0):
     x = x0
     for _ in range(steps):
@@ -281,7 +281,7 @@ def test_a_step_ends_where_clip_grad_norm_lets_it():
 @given(
     st.floats(2, 8), st.floats(-5, 0), st.floats(0.01, 2), st.floats(0.01, 20), st.integers(1, 30)
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_no_step_is_longer_than_lr_times_threshold(w, b, lr, threshold, steps):
     path = descend(w, b, lr=lr, threshold=threshold, steps=steps)
     assert (path.lengths <= lr * threshold * (1 + 1e-9) + 1e-12).all()

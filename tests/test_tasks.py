@@ -229,7 +229,7 @@ def test_losses_by_step_need_an_output_at_each_step(task):
 # -- temporal order, adding, recalling --------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(10, 120), st.integers(0, 10**6))
 def test_temporal_order_decoded_symbol_by_symbol(T, seed):
     x, target = TemporalOrder(T).batch(16, generator(seed))
@@ -254,7 +254,7 @@ def test_temporal_order_draws_evenly():
     assert (others[0] / 8000).numpy() == pytest.approx(0.25, abs=0.02)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 80), st.integers(0, 10**6))
 def test_adding_added_by_hand(T, seed):
     x, target = AddingProblem(T).batch(8, generator(seed))
@@ -273,7 +273,7 @@ def test_adding_marks_every_step():
     torch.testing.assert_close(x[..., 1].mean(1), expected, rtol=0, atol=0.03)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 80), st.floats(0, 2), st.integers(0, 10**6))
 def test_the_first_step_alone_tells_what_to_recall(T, noise, seed):
     x, target = RecallFirst(T, noise).batch(32, generator(seed))
@@ -347,7 +347,7 @@ def test_training_windows_are_pieces_of_the_training_part(task):
         assert len(window) >= 1
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(2, 600), st.integers(0, 10**6))
 def test_windows_of_any_length(T, seed):
     task = Forecast(T)

@@ -277,7 +277,7 @@ def test_a_relu_network_that_starts_at_the_identity_keeps_its_state():
 # --- sparse ---------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 9))
 def test_every_unit_has_its_number_of_inputs(hidden_size, connections, seed):
     gru = nn.GRU(2, hidden_size)

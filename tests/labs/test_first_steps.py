@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.artist import Artist
@@ -95,7 +95,6 @@ def test_the_curves_are_the_means_and_differences_of_the_table(given):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(deadline=None)  # SciPy loads on first use
 @given(arrays(float, (5, 3), elements=st.floats(-10, 10)))
 def test_intervals_of_all_columns_are_those_of_each(values):
     mean, low, high = mean_interval(values)
@@ -191,7 +190,6 @@ def test_differences_in_words(differences, said, alone):
     assert found[1] == alone
 
 
-@settings(deadline=None)
 @given(arrays(float, 6, elements=st.floats(-2, 2)))
 def test_the_words_agree_with_the_interval(differences):
     zero = np.linspace(3, 4, 6)
