@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import teachkit as tk
 from teachkit.exercises import feedback
 from teachkit.labs.canvas import Canvas
 from tools import notebooks
+from tools.student import is_exercise, solution_codes
 
-SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 CHAPTERS = sorted((notebooks.NOTEBOOKS / "source").glob("*.py"))
 # Settings at which a lab draws what its own and its posters' do not: {lab: changes}.
 MORE: dict[str, list[dict[str, Any]]] = {
@@ -90,12 +89,12 @@ def of_chapter(source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     monkeypatch.setattr(feedback, "FigureCanvasAgg", Kept)
     monkeypatch.setattr(plt, "show", lambda: found.append(plt.gcf()))
     chapter = notebooks.from_source(source.read_text(encoding="utf-8"))
-    cells = []
-    for i, cell in enumerate(chapter.cells):
-        if cell.cell_type == "code":
-            solved = "exercise" in cell.metadata.get("tags", [])
-            later = (SOLUTION.search(c.source) for c in chapter.cells[i:])
-            cells.append(next(m[1] for m in later if m) if solved else cell.source)
+    solutions = solution_codes(chapter)
+    cells = [
+        next(solutions) if is_exercise(cell) else cell.source
+        for cell in chapter.cells
+        if cell.cell_type == "code"
+    ]
     space: dict[str, Any] = {}
     run = set()
     with mpl.rc_context():

@@ -43,10 +43,18 @@ sys.exit(code)
 
 
 def pins(name: str) -> dict[str, str]:
-    """The version of each package that a requirements file names."""
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    found = [Requirement(line.partition("#")[0]) for line in lines if line and line[0] not in "#-"]
-    return {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in found}
+    """The exact version of each package that a requirements file names, each package once."""
+    found: dict[str, str] = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith(("#", "-r ")):
+            continue
+        requirement = Requirement(line.partition("#")[0])
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", line
+        package = canonicalize_name(requirement.name)
+        assert package not in found, f"{package} stands twice in {name}"
+        found[package] = specifier.version
+    return found
 
 
 def run_tests(

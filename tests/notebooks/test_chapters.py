@@ -7,18 +7,14 @@ import re
 import pytest
 
 from tools import badges, notebooks
+from tools.student import is_exercise, solution_codes
 
 SOURCES = sorted((notebooks.NOTEBOOKS / "source").glob("*.py"))
-SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 BUDGET_SECONDS = 60
 
 
 def chapter(source):
     return notebooks.from_source(source.read_text(encoding="utf-8"))
-
-
-def is_exercise(cell):
-    return "exercise" in cell.metadata.get("tags", [])
 
 
 def feedback(notebook):
@@ -30,10 +26,10 @@ def feedback(notebook):
 def solved(notebook):
     """The notebook with each solution in the place of its stub."""
     notebook = copy.deepcopy(notebook)
-    cells = iter(notebook.cells)
-    for cell in cells:
+    solutions = solution_codes(notebook)
+    for cell in notebook.cells:
         if is_exercise(cell):
-            cell.source = next(m[1] for c in cells if (m := SOLUTION.search(c.source)))
+            cell.source = next(solutions)
     return notebook
 
 
