@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from ..plots import COLORS, decades_axis, legend, log10, snap_decades, style
 from .base import Lab
 from .controls import Slider
 from .spec import Settings, Spec
-from .spectrum import in_words
+from .spectrum import in_words, last_in_words
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,9 @@ def compute(settings: Settings) -> Memory:
 def sentence(result: Memory) -> str:
     """State how far this forget bias lets the gradient reach."""
     T = len(result.growth) - 1
-    change = in_words(result.growth[-1])
-    if math.isnan(result.growth[0]):  # h = tanh(c) is flat for all cells: nothing to compare with
-        change = "not defined (it is 0 at the last step)"
     return (
         f"forget bias = {result.bias:.1f} (horizon 1 + e^b = {result.horizon:.1f} steps): after "
-        f"{T} steps the gradient to the cell state is {change}; the forget "
+        f"{T} steps the gradient to the cell state is {last_in_words(result.growth)}; the forget "
         f"gate alone predicts {in_words(result.prediction[-1])}."
     )
 

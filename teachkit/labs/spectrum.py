@@ -58,13 +58,17 @@ def in_words(factor: float) -> str:
     return f"{text} times {'larger' if factor >= 1 else 'smaller'}"
 
 
+def last_in_words(growth: np.ndarray) -> str:
+    """Say the last of a curve of growth factors, which are NaN where the first norm is 0."""
+    if math.isnan(growth[0]):  # nothing to compare with
+        return "not defined (it is 0 at the last step)"
+    return in_words(growth[-1])
+
+
 def sentence(result: Spectrum) -> str:
     """State what the settings do to the gradient."""
     T = len(result.growth) - 1
-    change = in_words(result.growth[-1])
-    if math.isnan(result.growth[0]):  # nothing to compare with
-        change = "not defined (it is 0 at the last step)"
-    text = f"{result.lead}: after {T} steps the gradient is {change}"
+    text = f"{result.lead}: after {T} steps the gradient is {last_in_words(result.growth)}"
     if result.prediction is not None and result.bound is not None:
         text += f"; the eigenvalues alone predict it to be {in_words(result.prediction[-1])}; "
         most = result.bound[-1]
